@@ -1,0 +1,44 @@
+/*
+ * ipset: kernel sets through libipset, in process, one session.
+ *
+ * What libipset 7.17 makes us do (each seen in runs): its default callbacks
+ * exit, so both are replaced; parse errors are known by the callback alone; an
+ * error leaves data behind, so it is reset; names that are no addresses would
+ * be resolved, so only numeric text built by us goes in; its socket is not
+ * close-on-exec. One thread only.
+ */
+#ifndef CLASHSUP_IPSET_H
+#define CLASHSUP_IPSET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "clashsup/addr.h"
+#include "clashsup/err.h"
+
+#define IPSET_BATCH 1000 /* most changes a call of ipset_change makes sense with: one loop turn */
+
+struct ipset;
+
+int ipset_open(struct ipset **out, struct err *e);
+void ipset_close(struct ipset *s); /* NULL-safe */
+
+/* `type` is e.g. "hash:ip family inet maxelem 131072"; an equal set that exists is fine. */
+int ipset_create(struct ipset *s, const char *name, const char *type, struct err *e);
+
+/* All networks in one batch; those that are there already are fine. */
+int ipset_add_nets(struct ipset *s, const char *name, const char *const *nets, size_t n, struct err *e);
+
+/* Adds and deletes addresses in one batch; present or absent already is fine. */
+int ipset_change(struct ipset *s, const char *name, const struct addr *add, size_t n_add, const struct addr *del,
+		 size_t n_del, struct err *e);
+
+int ipset_flush(struct ipset *s, const char *name, struct err *e);
+
+/* An absent set is fine; -EBUSY while a rule still uses it. */
+int ipset_destroy(struct ipset *s, const char *name, struct err *e);
+
+/* 1 = exists, 0 = not, -errno. *count_out (may be NULL) = its elements. */
+int ipset_exists(struct ipset *s, const char *name, size_t *count_out, struct err *e);
+
+#endif

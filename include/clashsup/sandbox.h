@@ -1,0 +1,43 @@
+/*
+ * sandbox: what a child gives up between fork and exec, irreversibly. Only
+ * async-signal-safe calls plus libcap-ng on its own data. Each function is an
+ * `in_child` of struct proc_spec: 0, or -1 after one line on stderr.
+ */
+#ifndef CLASHSUP_SANDBOX_H
+#define CLASHSUP_SANDBOX_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "clashsup/err.h"
+
+struct sandbox_ids {
+	uid_t uid;	 /* equal to ours = stay */
+	gid_t gid;	 /* the core's gid: the rules leave its packets alone */
+	bool as_root;	 /* uid is 0 */
+	uint64_t nofile; /* of Mihomo; 0 = hard limit */
+};
+
+/* "" = our own uid; a name or a number. */
+int sandbox_user(const char *user, uid_t *uid_out, struct err *e);
+
+/*
+ * clashsup-helper: bounding set empty and NOROOT locked when SETPCAP is there,
+ * groups and gid, uid, no capability at all, no_new_privs, rlimits (CORE 0,
+ * NPROC 0, FSIZE 0, AS 512 MiB unless built with a sanitizer), PDEATHSIG KILL,
+ * parent compared. arg is a struct sandbox_ids.
+ */
+int sandbox_helper(const void *arg, pid_t parent);
+
+/*
+ * Mihomo: bounding set NET_ADMIN NET_RAW NET_BIND_SERVICE DAC_OVERRIDE; root
+ * keeps these, another user gets the first three as inheritable and ambient;
+ * NOFILE to ids.nofile; PDEATHSIG KILL last. Missing capabilities of ours are
+ * left out, not an error. arg is a struct sandbox_ids.
+ */
+int sandbox_mihomo(const void *arg, pid_t parent);
+
+/* mihomo -t: as Mihomo, same ids and groups, so that it can read the same files. */
+
+#endif

@@ -1,0 +1,2 @@
+/* placeholder until the ring has a module */
+typedef int placeholder_t;

@@ -1,0 +1,3 @@
+//go:build tools
+package mihomo
+import _ "github.com/metacubex/mihomo"
