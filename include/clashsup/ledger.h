@@ -40,8 +40,8 @@ int ledger_add(struct ledger *l, const struct addr *a, uint32_t source, uint32_t
 /* This host of this source did not resolve in this run. 0, -ENOMEM, -ENOSPC. */
 int ledger_unresolved(struct ledger *l, uint32_t source, uint32_t host);
 
-/* The source was read to its end, without a fault. 0, -ENOMEM, -ENOSPC. */
-int ledger_source_done(struct ledger *l, uint32_t source);
+/* The source was met: read whole and without a fault, or only partly. 0, -ENOMEM, -ENOSPC. */
+int ledger_source(struct ledger *l, uint32_t source, bool whole);
 
 /*
  * Ends the run. `complete`: the extractor finished by itself. Calls `changed`
@@ -50,8 +50,8 @@ int ledger_source_done(struct ledger *l, uint32_t source);
 size_t ledger_end(struct ledger *l, bool complete, int64_t now_ms, int64_t grace_ms, ledger_change_fn changed,
 		  void *ctx);
 
-/* All addresses of the union, in order, each once. */
-void ledger_each(const struct ledger *l, ledger_change_fn each, void *ctx);
+/* All addresses of the union, in order, each once. Returns how many; 0 when out of memory. */
+size_t ledger_each(const struct ledger *l, ledger_change_fn each, void *ctx);
 size_t ledger_count(const struct ledger *l, enum ip_family family);
 void ledger_clear(struct ledger *l);
 
