@@ -26,7 +26,7 @@ struct addr_net {
 /* An IPv4-mapped IPv6 address becomes the IPv4 one. */
 int addr_parse(const char *text, struct addr *out);
 
-/* "10.0.0.0/8", or a bare address (full prefix). */
+/* "10.0.0.0/8", or a bare address (full prefix). With a prefix, "::ffff:0:0/96" stays IPv6. */
 int addr_net_parse(const char *text, struct addr_net *out);
 
 /* From raw bytes as a wire or a DNS answer has them: len 4 or 16, else -EINVAL. */

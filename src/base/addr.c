@@ -24,15 +24,23 @@ int addr_from_bytes(const void *bytes, unsigned len, struct addr *out)
 	return 0;
 }
 
+static int parse_as_written(const char *text, struct addr *out)
+{
+	memset(out, 0, sizeof(*out));
+	for (unsigned f = 0; f < IP_FAMILIES; f++) {
+		out->family = (uint8_t)f;
+		if (inet_pton(addr_af(out), text, out->bytes) == 1)
+			return 0;
+	}
+	return -EINVAL;
+}
+
 int addr_parse(const char *text, struct addr *out)
 {
-	uint8_t raw[16];
+	struct addr written;
+	int r = parse_as_written(text, &written);
 
-	if (inet_pton(AF_INET, text, raw) == 1)
-		return addr_from_bytes(raw, 4, out);
-	if (inet_pton(AF_INET6, text, raw) == 1)
-		return addr_from_bytes(raw, 16, out);
-	return -EINVAL;
+	return r < 0 ? r : addr_from_bytes(written.bytes, addr_len(&written), out);
 }
 
 int addr_net_parse(const char *text, struct addr_net *out)
@@ -47,7 +55,7 @@ int addr_net_parse(const char *text, struct addr_net *out)
 		return -EINVAL;
 	memcpy(host, text, len);
 	host[len] = '\0';
-	if (addr_parse(host, &net.addr) < 0)
+	if ((slash ? parse_as_written : addr_parse)(host, &net.addr) < 0)
 		return -EINVAL;
 	prefix = addr_len(&net.addr) * 8;
 	if (slash && scan_u64(slash + 1, prefix, &prefix) < 0)

@@ -88,6 +88,8 @@ static void networks_lose_their_host_bits_and_contain_what_they_should(void **st
 	assert_true(addr_in(&a, &net));
 	assert_int_equal(addr_parse("10.16.0.0", &a), 0);
 	assert_false(addr_in(&a, &net));
+	assert_int_equal(addr_net_parse("::ffff:0:0/96", &net), 0);
+	assert_string_equal(addr_net_text(&net, text), "::ffff:0.0.0.0/96");
 	assert_int_equal(addr_net_parse("10.0.0.0/33", &net), -EINVAL);
 	assert_int_equal(addr_net_parse("::/129", &net), -EINVAL);
 }
