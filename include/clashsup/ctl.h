@@ -9,7 +9,8 @@
  * CTL_REQUEST_MAX bytes a line, CTL_IDLE_MS of silence. Rights come from
  * SO_PEERCRED: root, the supervisor's uid and members of control_group may do
  * everything; everybody may ask `status`. A client that does not read its
- * answer is closed. Never blocks.
+ * answer is closed. A line that is no request is answered with the reason, then
+ * the client is closed. Never blocks.
  */
 #ifndef CLASHSUP_CTL_H
 #define CLASHSUP_CTL_H
@@ -58,7 +59,7 @@ char *ctl_answer_error(const char *sentence);
 
 struct ctl;
 
-/* Returns the answer line (malloc'ed, without newline); NULL closes the client. */
+/* Returns the answer line (malloc'ed, without newline); NULL closes the client. Must not call ctl_close. */
 typedef char *(*ctl_handler_fn)(void *ctx, const struct ctl_request *request);
 
 /*

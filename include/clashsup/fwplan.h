@@ -41,8 +41,10 @@ struct fwplan_params {
 /*
  * The text for iptables-restore --noflush (or its IPv6 twin): declares our
  * chains (which empties them), their bodies, then the two jumps. `again` says
- * that the jumps are in the kernel and must first be deleted in the same
- * transaction. Returns the length, or -ENOSPC.
+ * that the jumps are in the kernel (made with the same `local`) and must first
+ * be deleted in the same transaction. Returns the length, -ENOSPC, or -EINVAL
+ * for a port or mark of 0 or a set name that ipset would not take. A routing
+ * mark of 0 means none, as in Mihomo's configuration.
  */
 int fwplan_restore(const struct fwplan_params *p, enum ip_family family, bool again, char *buf, size_t cap,
 		   struct err *e);
@@ -50,8 +52,9 @@ int fwplan_restore(const struct fwplan_params *p, enum ip_family family, bool ag
 /*
  * From the output of `iptables-save -t mangle`, the restore text that takes
  * out exactly what is ours: every rule that jumps to our chains, then the
- * chains. Names decide, not the present configuration. Returns the length, 0
- * when nothing of ours is there, -ENOSPC, or -EINVAL for text that is not a save.
+ * chains. Names decide, not the present configuration. A last line that was cut
+ * off is left out. Returns the length, 0 when nothing of ours is there, -ENOSPC,
+ * or -EINVAL for text that is not a save.
  */
 int fwplan_removal(const char *save_text, size_t len, char *buf, size_t cap, struct err *e);
 

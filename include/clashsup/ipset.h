@@ -1,11 +1,12 @@
 /*
- * ipset: kernel sets through libipset, in process, one session.
+ * ipset: kernel sets through libipset, in process.
  *
- * What libipset 7.17 makes us do (each seen in runs): its default callbacks
- * exit, so both are replaced; parse errors are known by the callback alone; an
- * error leaves data behind, so it is reset; names that are no addresses would
- * be resolved, so only numeric text built by us goes in; its socket is not
- * close-on-exec. One thread only.
+ * What libipset 7.17 makes us do (each seen in runs): its command line layer
+ * exits on errors and resolves names that are no addresses, so the layer below
+ * is used; an error leaves data behind and its socket is not close-on-exec, so
+ * each call has a library session of its own (20 us) and nothing outlives it;
+ * its errors are sentences without a code, so where a code matters the kernel is
+ * asked directly. One thread only.
  */
 #ifndef CLASHSUP_IPSET_H
 #define CLASHSUP_IPSET_H
@@ -23,13 +24,18 @@ struct ipset;
 int ipset_open(struct ipset **out, struct err *e);
 void ipset_close(struct ipset *s); /* NULL-safe */
 
-/* `type` is e.g. "hash:ip family inet maxelem 131072"; an equal set that exists is fine. */
+/* `type` is e.g. "hash:ip family inet maxelem 131072"; an equal set that exists is fine, another one is -EEXIST. */
 int ipset_create(struct ipset *s, const char *name, const char *type, struct err *e);
 
 /* All networks in one batch; those that are there already are fine. */
 int ipset_add_nets(struct ipset *s, const char *name, const char *const *nets, size_t n, struct err *e);
 
-/* Adds and deletes addresses in one batch; present or absent already is fine. */
+/*
+ * Adds and deletes addresses in one batch; present or absent already is fine.
+ * -ENOENT without such a set, -EAFNOSUPPORT for an address of the other family,
+ * -EIO for what only the library can name (the set is full). After an error a
+ * part may be in.
+ */
 int ipset_change(struct ipset *s, const char *name, const struct addr *add, size_t n_add, const struct addr *del,
 		 size_t n_del, struct err *e);
 

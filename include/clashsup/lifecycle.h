@@ -102,7 +102,10 @@ struct lifecycle {
 /* One bit an action: 1u << enum lifecycle_action. */
 typedef uint32_t lifecycle_actions;
 
-/* What lifecycle_init has: nothing runs, the network is direct. */
+/*
+ * Nothing runs; the network is DISARMING, because a former life may have left
+ * something: the first removal (ended by EV_REMOVED) is the start-up sweep.
+ */
 void lifecycle_init(struct lifecycle *l, bool tproxy);
 
 /* One event in; the new state is in `l`, what to do is returned. An event that is no event does nothing. */

@@ -15,7 +15,10 @@
 #define ROUTE_PROTOCOL 186 /* tags all that is ours */
 #define ROUTE_PREF 100
 
-/* -EAFNOSUPPORT, -EACCES or alike for a family that the kernel does not have. */
+/*
+ * -EAFNOSUPPORT, -EACCES or alike for a family that the kernel does not have;
+ * -EEXIST when the table has another default route.
+ */
 int route_add(enum ip_family family, uint32_t mark, uint32_t table, struct err *e);
 
 /* Removes every rule with our protocol tag, whatever its numbers, and the route of each table they named. */

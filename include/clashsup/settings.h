@@ -4,8 +4,8 @@
  * Keys, defaults and meanings are in docs/clashsup.conf.5. An empty or missing
  * file means all defaults. Every problem is reported, each with file and line
  * and, for an unknown key, the nearest known one; the result is usable only
- * when there was none. Reads no other file (but `@FILE` lists are left to a
- * later issue and refused).
+ * when there was none. Reads no other file but the group database, for names;
+ * `@FILE` lists are refused.
  */
 #ifndef CLASHSUP_SETTINGS_H
 #define CLASHSUP_SETTINGS_H
@@ -78,6 +78,7 @@ struct settings {
 /* One problem, "FILE:LINE: sentence" without a newline; called once for each. */
 typedef void (*settings_problem_fn)(void *ctx, const char *text);
 
+/* What `s` held before is not freed; that is so for settings_parse and settings_load too. */
 void settings_default(struct settings *s);
 void settings_free(struct settings *s); /* frees args, leaves defaults */
 
@@ -88,7 +89,7 @@ void settings_free(struct settings *s); /* frees args, leaves defaults */
 int settings_parse(struct settings *s, const char *file, const char *bytes, size_t len, settings_problem_fn problem,
 		   void *ctx);
 
-/* Reads and parses a file; a missing one is "all defaults" unless `must_exist`. */
+/* Reads and parses a file; a missing one is "all defaults" unless `must_exist`. -errno for one that cannot be read. */
 int settings_load(struct settings *s, const char *file, bool must_exist, settings_problem_fn problem, void *ctx);
 
 /* Writes all effective values as INI, in the order of the man page, to a stdio stream. */

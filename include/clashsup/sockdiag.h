@@ -21,7 +21,8 @@ struct sockdiag_socket {
  * The socket that would take a packet to loopback:port, as our TPROXY rules
  * redirect (127.0.0.1 or ::1): one bound to that very address or to the
  * wildcard, a dual-stack one included. `protocol` is IPPROTO_TCP or IPPROTO_UDP.
- * 1 = found, 0 = nobody, -errno.
+ * 1 = found, 0 = nobody, -errno; -EPROTONOSUPPORT when the kernel has no diag
+ * module for the protocol, which must not be taken for "nobody".
  */
 int sockdiag_find(enum ip_family family, int protocol, uint16_t port, struct sockdiag_socket *out, struct err *e);
 

@@ -1,7 +1,10 @@
 /*
- * watch: tells when files change, by inotify, debounced. Watches the file and
- * its directory, so that rename-over, a symlink switch and a file that appears
- * later are seen. Paths are compared by name, not followed into the unknown.
+ * watch: tells when files change, by inotify, debounced. Watches the file, its
+ * directory and every symbolic link on the way, so that rename-over, a link
+ * switch, a write through another name and a file that appears later are seen.
+ * A path that is a directory stands for its entries. Not seen: a rename of a
+ * real directory above the file's own one, and links beyond the sixth.
+ * A change is told at the latest after ten times the debounce.
  */
 #ifndef CLASHSUP_WATCH_H
 #define CLASHSUP_WATCH_H
