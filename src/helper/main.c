@@ -1,1 +1,49 @@
-int main(void){return 0;}
+/* clashsup-helper ROLE ...: parses and resolves for clashsup, which does neither itself. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "helper/helper.h"
+
+int usage_error(const char *usage)
+{
+	fprintf(stderr, "usage: clashsup-helper %s\n", usage);
+	return 2;
+}
+
+void emit(const struct wire_record *r)
+{
+	if (wire_send(STDOUT_FILENO, r) < 0)
+		exit(1);
+}
+
+void emit_note(unsigned *count, bool warn, const char *fmt, ...)
+{
+	char text[WIRE_TEXT_MAX + 1];
+	va_list ap;
+
+	if (++*count > HELPER_NOTES_MAX)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	emit(&(struct wire_record){ .type = WIRE_NOTE, .u.note = { .warn = warn, .text = text } });
+}
+
+int main(int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		int (*run)(int argc, char **argv);
+	} roles[] = {
+		{ "inspect", role_inspect }, { "probe", role_probe }, { "extract", role_extract }, { "list", role_list }
+	};
+
+	for (size_t i = 0; argc > 1 && i < sizeof(roles) / sizeof(roles[0]); i++)
+		if (strcmp(argv[1], roles[i].name) == 0)
+			return roles[i].run(argc - 1, argv + 1);
+	return usage_error("inspect|probe|extract|list ...");
+}

@@ -1,0 +1,41 @@
+/*
+ * helper: what the roles of clashsup-helper share. Each role is one run of the
+ * program: options, confine(), and only then the first foreign byte.
+ */
+#ifndef HELPER_HELPER_H
+#define HELPER_HELPER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "clashsup/wire.h"
+
+#define HELPER_NOTES_MAX 64
+#define HELPER_FILE_MAX ((uint64_t)64 * 1024 * 1024)
+
+/* argv[0] is the role's name. Return the exit status. */
+int role_inspect(int argc, char **argv);
+int role_probe(int argc, char **argv);
+int role_extract(int argc, char **argv);
+int role_list(int argc, char **argv);
+
+/* 2, after one line on stderr. */
+int usage_error(const char *usage);
+
+/* A record on standard output; the program ends when nobody reads it. */
+void emit(const struct wire_record *r);
+
+/* A line for the log, the first HELPER_NOTES_MAX of them; *count says how many there were. */
+void emit_note(unsigned *count, bool warn, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/*
+ * Landlock: from here on only what lies at or beneath `paths` (NULL-terminated;
+ * missing ones are passed over) and the resolver's files can be read, nothing can
+ * be written; without Landlock in the kernel this part is left out. Then seccomp:
+ * no programs, no processes, no signals, no sockets but UNIX and IP. Neither in
+ * builds with a sanitizer nor under valgrind. 0, or -1 after a line on stderr.
+ */
+int confine(const char *const *paths);
+
+#endif

@@ -1,0 +1,57 @@
+/* inspect: which of Mihomo's settings the supervisor must know. */
+#include <getopt.h>
+
+#include "clashsup/io.h"
+#include "clashsup/scan.h"
+#include "helper/helper.h"
+#include "parse/feed/mihomo_yaml.h"
+
+static const char usage[] = "inspect [--max BYTES] CONFIGFILE HOME";
+
+static void setting(void *ctx, enum wire_setting key, const char *value)
+{
+	(void)ctx;
+	emit(&(struct wire_record){ .type = WIRE_SETTING, .u.setting = { .key = key, .value = value } });
+}
+
+static int inspect(const char *config, const char *home, size_t max)
+{
+	cleanup_free char *bytes = NULL;
+	const char *obstacle;
+	struct err e = ERR_INIT;
+	unsigned notes = 0;
+	struct doc *d;
+	uint32_t line;
+	size_t len;
+
+	if (io_slurp_path(config, max, &bytes, &len, &e) < 0) {
+		emit_note(&notes, true, "%s", e.msg);
+		return 1;
+	}
+	if (doc_load(&d, bytes, len, &line, &e) < 0) {
+		emit_note(&notes, true, "line %u: %s", line, e.msg);
+		return 1;
+	}
+	mihomo_settings(d, home, setting, NULL);
+	obstacle = mihomo_append_obstacle(d, bytes, len);
+	setting(NULL, WIRE_SET_APPEND, obstacle ? obstacle : "yes");
+	emit(&(struct wire_record){ .type = WIRE_SUMMARY });
+	doc_free(d);
+	return 0;
+}
+
+int role_inspect(int argc, char **argv)
+{
+	static const struct option options[] = { { "max", required_argument, NULL, 'm' }, { NULL, 0, NULL, 0 } };
+	uint64_t max = HELPER_FILE_MAX;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
+		if (c != 'm' || scan_size(optarg, HELPER_FILE_MAX, &max) < 0)
+			return usage_error(usage);
+	if (argc - optind != 2)
+		return usage_error(usage);
+	return confine((const char *const[]){ argv[optind], argv[optind + 1], NULL }) < 0
+		       ? 1
+		       : inspect(argv[optind], argv[optind + 1], max);
+}

@@ -1,0 +1,198 @@
+/*
+ * probe: asks Mihomo's API over its UNIX socket, once each interval, whether or
+ * not the last answer has come, always on a fresh connection: one that was open
+ * before says nothing about who accepts now.
+ */
+#include <curl/curl.h>
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "clashsup/io.h"
+#include "clashsup/scan.h"
+#include "helper/helper.h"
+
+#define IN_FLIGHT_MAX 32
+#define BODY_MAX 65536 /* of an answer; what comes beyond ends the transfer */
+
+static const char usage[] = "probe [--fast MS] SOCKET INTERVAL_MS TIMEOUT_MS";
+
+struct slot {
+	CURL *easy;
+	size_t body;
+	bool busy;
+};
+
+struct probe {
+	CURLM *multi;
+	struct slot slots[IN_FLIGHT_MAX];
+	const char *socket;
+	int64_t normal_ms, fast_ms, timeout_ms;
+	int64_t interval_ms, next_ms;
+};
+
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static size_t swallow(char *data, size_t size, size_t n, void *ctx)
+{
+	struct slot *s = ctx;
+
+	(void)data;
+	s->body += size * n;
+	return s->body > BODY_MAX ? 0 : size * n;
+}
+
+static CURL *new_easy(const struct probe *p, struct slot *s)
+{
+	CURL *easy = curl_easy_init();
+
+	if (!easy)
+		return NULL;
+	curl_easy_setopt(easy, CURLOPT_URL, "http://localhost/version");
+	curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, p->socket);
+	curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
+	curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
+	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
+	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)p->timeout_ms);
+	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, swallow);
+	curl_easy_setopt(easy, CURLOPT_WRITEDATA, s);
+	curl_easy_setopt(easy, CURLOPT_PRIVATE, s);
+	return easy;
+}
+
+/* With all slots pending, this turn's probe is left out: their time-outs speak. */
+static void start_one(struct probe *p)
+{
+	struct slot *s = p->slots;
+
+	while (s < p->slots + IN_FLIGHT_MAX && s->busy)
+		s++;
+	if (s == p->slots + IN_FLIGHT_MAX)
+		return;
+	if (!s->easy)
+		s->easy = new_easy(p, s);
+	s->body = 0;
+	s->busy = s->easy && curl_multi_add_handle(p->multi, s->easy) == CURLM_OK;
+}
+
+static void report(const CURLMsg *m)
+{
+	struct wire_record r = { .type = WIRE_HEALTH };
+	curl_off_t took_us = 0;
+	long status = 0;
+
+	curl_easy_getinfo(m->easy_handle, CURLINFO_RESPONSE_CODE, &status);
+	curl_easy_getinfo(m->easy_handle, CURLINFO_TOTAL_TIME_T, &took_us);
+	r.u.health.ok = m->data.result == CURLE_OK && status == 200;
+	r.u.health.status = status > 0 && status < 1000 ? (uint16_t)status : 0;
+	r.u.health.latency_us = took_us < UINT32_MAX ? (uint32_t)took_us : UINT32_MAX;
+	emit(&r);
+}
+
+static void finish(struct probe *p)
+{
+	CURLMsg *m;
+	int left;
+
+	while ((m = curl_multi_info_read(p->multi, &left))) {
+		CURL *easy = m->easy_handle;
+		struct slot *s;
+
+		report(m);
+		curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&s);
+		curl_multi_remove_handle(p->multi, easy);
+		s->busy = false;
+	}
+}
+
+/* 'f' = fast, 'n' = normal; the first probe of a new pace is due at once. False at the end of input. */
+static bool obey(struct probe *p)
+{
+	char orders[64];
+	ssize_t n = io_read(STDIN_FILENO, orders, sizeof(orders));
+
+	for (ssize_t i = 0; i < n; i++) {
+		int64_t was = p->interval_ms;
+
+		if (orders[i] == 'f' || orders[i] == 'n')
+			p->interval_ms = orders[i] == 'f' ? p->fast_ms : p->normal_ms;
+		if (p->interval_ms < was)
+			p->next_ms = now_ms();
+	}
+	return n > 0;
+}
+
+static int run(struct probe *p)
+{
+	struct curl_waitfd input = { .fd = STDIN_FILENO, .events = CURL_WAIT_POLLIN };
+	int running;
+
+	p->next_ms = now_ms();
+	for (;;) {
+		int64_t now = now_ms();
+
+		if (now >= p->next_ms) {
+			start_one(p);
+			p->next_ms += p->interval_ms;
+			if (p->next_ms <= now) /* we were stopped: do not catch up */
+				p->next_ms = now + p->interval_ms;
+		}
+		if (curl_multi_perform(p->multi, &running) != CURLM_OK)
+			return 1;
+		finish(p);
+		now = now_ms();
+		input.revents = 0;
+		if (now < p->next_ms && curl_multi_poll(p->multi, &input, 1, (int)(p->next_ms - now), NULL) != CURLM_OK)
+			return 1;
+		if (input.revents && !obey(p))
+			return 0;
+	}
+}
+
+static int scan_ms(const char *text, int64_t *out)
+{
+	uint64_t ms;
+
+	if (scan_u64(text, 24 * 3600 * 1000, &ms) < 0 || ms == 0)
+		return -EINVAL;
+	*out = (int64_t)ms;
+	return 0;
+}
+
+int role_probe(int argc, char **argv)
+{
+	static const struct option options[] = { { "fast", required_argument, NULL, 'f' }, { NULL, 0, NULL, 0 } };
+	struct probe p = { .fast_ms = 50 };
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
+		if (c != 'f' || scan_ms(optarg, &p.fast_ms) < 0)
+			return usage_error(usage);
+	if (argc - optind != 3 || scan_ms(argv[optind + 1], &p.normal_ms) < 0 ||
+	    scan_ms(argv[optind + 2], &p.timeout_ms) < 0)
+		return usage_error(usage);
+	p.socket = argv[optind];
+	p.interval_ms = p.normal_ms;
+	if (confine((const char *const[]){ NULL }) < 0 || curl_global_init(CURL_GLOBAL_NOTHING) != CURLE_OK)
+		return 1;
+	p.multi = curl_multi_init();
+	c = p.multi ? run(&p) : 1;
+	for (size_t i = 0; i < IN_FLIGHT_MAX; i++) {
+		if (p.slots[i].busy)
+			curl_multi_remove_handle(p.multi, p.slots[i].easy);
+		curl_easy_cleanup(p.slots[i].easy);
+	}
+	curl_multi_cleanup(p.multi);
+	curl_global_cleanup();
+	return c;
+}

@@ -1,0 +1,187 @@
+#include "helper/sources.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clashsup/io.h"
+#include "clashsup/wire.h"
+#include "parse/feed/mihomo_yaml.h"
+#include "parse/feed/provider.h"
+
+static void pass_found(void *ctx, const struct endpoint *ep)
+{
+	struct sources *s = ctx;
+
+	s->found(s->ctx, ep);
+}
+
+static void pass_skipped(void *ctx, uint32_t line, const char *reason)
+{
+	struct sources *s = ctx;
+
+	s->skipped(s->ctx, s->path, line, reason);
+}
+
+static struct endpoint_sink sink_of(struct sources *s)
+{
+	return (struct endpoint_sink){ .ctx = s, .found = pass_found, .skipped = pass_skipped };
+}
+
+/* A file that two providers share is read once. */
+static bool seen_before(struct sources *s, const char *path)
+{
+	uint32_t hash = wire_hash(path);
+
+	for (size_t i = 0; i < s->n_seen; i++)
+		if (s->seen[i] == hash)
+			return true;
+	if (s->n_seen == SOURCES_MAX)
+		return true;
+	s->seen[s->n_seen++] = hash;
+	return false;
+}
+
+static int slurp(const struct sources *s, const char *path, bool cache, char **bytes, size_t *len, struct err *e)
+{
+	int r = io_slurp_path(path, s->max_file, bytes, len, e);
+
+	if (r == -EACCES)
+		return err_set(e, EACCES, "%s: no permission; give Mihomo's user read access to it", path);
+	if (r == -ENOENT)
+		return err_set(e, ENOENT, "%s: no such file%s", path,
+			       cache ? ": not downloaded yet" : "; check the path");
+	return r;
+}
+
+/* The cache of an http provider appears with its first download: that is no fault. */
+static void read_provider(void *ctx, const struct mihomo_provider *p)
+{
+	cleanup_free char *bytes = NULL;
+	struct endpoint_sink sink;
+	struct sources *s = ctx;
+	struct err e = ERR_INIT;
+	size_t len;
+	int r;
+
+	if (!p->path[0] || seen_before(s, p->path))
+		return;
+	s->path = p->path;
+	sink = sink_of(s);
+	r = slurp(s, p->path, p->http, &bytes, &len, &e);
+	if (r < 0)
+		s->end(s->ctx, p->path, false, r != -ENOENT || !p->http, e.msg);
+	else
+		s->end(s->ctx, p->path, provider_parse(bytes, len, &sink) == 0, true, NULL);
+}
+
+static void end_of_tree(struct sources *s, const char *path, const struct doc *d)
+{
+	if (d->exhausted)
+		s->skipped(s->ctx, path, 0, "too many merges and aliases");
+	s->end(s->ctx, path, !d->exhausted, false, NULL);
+}
+
+struct inline_entries {
+	struct sources *sources;
+	struct doc *doc;
+};
+
+static void read_payload(void *ctx, const struct mihomo_provider *p)
+{
+	const struct inline_entries *in = ctx;
+	const struct endpoint_sink sink = sink_of(in->sources);
+
+	provider_entries(in->doc, p->payload, &sink);
+}
+
+/* The config's own entries, then its providers, each a source of its own. */
+static void read_config(struct sources *s, struct doc **config_out)
+{
+	const struct endpoint_sink sink = sink_of(s);
+	cleanup_free char *bytes = NULL;
+	struct inline_entries in = { .sources = s };
+	char why[PATH_MAX + ERR_MSG_MAX];
+	struct err e = ERR_INIT;
+	uint32_t line;
+	size_t len;
+
+	seen_before(s, s->config);
+	s->path = s->config;
+	if (slurp(s, s->config, false, &bytes, &len, &e) < 0) {
+		s->end(s->ctx, s->config, false, true, e.msg);
+		return;
+	}
+	if (doc_load(config_out, bytes, len, &line, &e) < 0) {
+		snprintf(why, sizeof(why), "%s:%u: %s", s->config, line, e.msg);
+		s->end(s->ctx, s->config, false, true, why);
+		return;
+	}
+	in.doc = *config_out;
+	provider_entries(in.doc, doc_get(in.doc, in.doc->root, "proxies"), &sink);
+	mihomo_providers(in.doc, s->home, read_payload, &in);
+	end_of_tree(s, s->config, in.doc);
+	mihomo_providers(in.doc, s->home, read_provider, s);
+}
+
+static int is_yaml(const struct dirent *d)
+{
+	const char *dot = strrchr(d->d_name, '.');
+
+	return d->d_name[0] != '.' && dot && (strcmp(dot, ".yaml") == 0 || strcmp(dot, ".yml") == 0);
+}
+
+/* A file that nobody refers to counts when it has proxies; whatever else lies there is no concern of ours. */
+static void read_stray(struct sources *s, const char *path)
+{
+	cleanup_free char *bytes = NULL;
+	struct endpoint_sink sink;
+	struct doc *d;
+	uint32_t line;
+	size_t len;
+
+	if (seen_before(s, path) || io_slurp_path(path, s->max_file, &bytes, &len, NULL) < 0 ||
+	    doc_load(&d, bytes, len, &line, NULL) < 0)
+		return;
+	s->path = path;
+	sink = sink_of(s);
+	if (provider_list(d)) {
+		provider_entries(d, provider_list(d), &sink);
+		end_of_tree(s, path, d);
+	}
+	doc_free(d);
+}
+
+static bool same_file(const char *a, const char *b)
+{
+	char one[PATH_MAX], two[PATH_MAX];
+
+	return realpath(a, one) && realpath(b, two) && strcmp(one, two) == 0;
+}
+
+static void read_strays(struct sources *s)
+{
+	struct dirent **names;
+	int n = scandir(s->stray_dir, &names, is_yaml, alphasort);
+	char path[PATH_MAX];
+
+	for (int i = 0; i < n; i++) {
+		if (io_path(path, sizeof(path), NULL, "%s/%s", s->stray_dir, names[i]->d_name) == 0 &&
+		    !same_file(path, s->config))
+			read_stray(s, path);
+		free(names[i]);
+	}
+	if (n >= 0)
+		free(names);
+}
+
+void sources_read(struct sources *s, struct doc **config_out)
+{
+	*config_out = NULL;
+	read_config(s, config_out);
+	if (s->stray_dir)
+		read_strays(s);
+}

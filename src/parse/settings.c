@@ -1,0 +1,334 @@
+#include "clashsup/settings.h"
+
+#include <errno.h>
+#include <ini.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clashsup/io.h"
+#include "parse/settings_keys.h"
+
+#define WORD_MAX 48 /* longer words are near nothing */
+
+/*
+ * inih splits lines into names and values. Lines are fed to it one by one by
+ * next_line, which judges all that inih would cut or take for something else
+ * (compiled-in options differ between distributions): long lines, NUL bytes,
+ * the mark at the start of UTF-8 files, section lines, and indented lines,
+ * which inih can take for more values of the name before.
+ */
+struct parser {
+	struct settings *s;
+	const char *file;
+	const char *at, *end;
+	unsigned line;			 /* of the last line taken */
+	bool wants_value;		 /* the handler has not been called for that line yet */
+	bool skip;			 /* in a section which was a problem itself */
+	unsigned seen[SETTING_KEYS_MAX]; /* by row: the line which set it */
+	unsigned problems;
+	settings_problem_fn problem;
+	void *ctx;
+};
+
+static void complain(struct parser *p, unsigned line, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+static void complain(struct parser *p, unsigned line, const char *fmt, ...)
+{
+	char text[PATH_MAX + ERR_MSG_MAX];
+	int used = line ? snprintf(text, sizeof(text), "%.*s:%u: ", PATH_MAX - 1, p->file, line)
+			: snprintf(text, sizeof(text), "%.*s: ", PATH_MAX - 1, p->file);
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text + used, sizeof(text) - (size_t)used, fmt, ap);
+	va_end(ap);
+	p->problems++;
+	if (p->problem)
+		p->problem(p->ctx, text);
+}
+
+static unsigned min3(unsigned a, unsigned b, unsigned c)
+{
+	unsigned least = a < b ? a : b;
+
+	return least < c ? least : c;
+}
+
+/* Levenshtein's distance by one row of its table; both are shorter than WORD_MAX. */
+static unsigned distance(const char *a, const char *b)
+{
+	size_t n = strlen(b);
+	unsigned row[WORD_MAX];
+
+	for (unsigned j = 0; j <= n; j++)
+		row[j] = j;
+	for (unsigned i = 1; a[i - 1]; i++) {
+		unsigned diagonal = row[0];
+
+		row[0] = i;
+		for (unsigned j = 1; j <= n; j++) {
+			unsigned above = row[j];
+
+			row[j] = min3(above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1]));
+			diagonal = above;
+		}
+	}
+	return row[n];
+}
+
+/* The known word (a section, or a key of `section`) nearest to `word`. */
+static const char *nearest(const char *section, const char *word)
+{
+	const char *best = NULL;
+	unsigned least = 0;
+
+	if (strlen(word) >= WORD_MAX)
+		return section ? setting_keys[0].name : setting_keys[0].section;
+	for (size_t i = 0; i < setting_n_keys; i++) {
+		const char *known = section ? setting_keys[i].name : setting_keys[i].section;
+		unsigned d;
+
+		if (section && strcmp(setting_keys[i].section, section) != 0)
+			continue;
+		d = distance(word, known);
+		if (!best || d < least) {
+			best = known;
+			least = d;
+		}
+	}
+	return best;
+}
+
+static bool is_section(const char *name)
+{
+	for (size_t i = 0; i < setting_n_keys; i++)
+		if (strcmp(setting_keys[i].section, name) == 0)
+			return true;
+	return false;
+}
+
+static void complain_unknown_key(struct parser *p, const char *section, const char *name)
+{
+	for (size_t i = 0; i < setting_n_keys; i++) {
+		if (strcmp(setting_keys[i].name, name) != 0)
+			continue;
+		complain(p, p->line, "\"%s\" is not a key of [%s] but of [%s]", name, section, setting_keys[i].section);
+		return;
+	}
+	complain(p, p->line, "unknown key \"%.100s\" in [%s]; the nearest known one is \"%s\"", name, section,
+		 nearest(section, name));
+}
+
+/* inih's handler: always content, since problems are counted here. */
+static int on_value(void *user, const char *section, const char *name, const char *value)
+{
+	struct parser *p = user;
+	struct err e = ERR_INIT;
+	size_t i = 0;
+
+	p->wants_value = false;
+	if (p->skip)
+		return 1;
+	if (!value || value[0] == ';') /* "key=;words": a comment, as it is after a blank */
+		value = "";
+	if (section[0] == '\0') {
+		complain(p, p->line, "\"%.100s\" stands before the first [section]", name);
+		return 1;
+	}
+	while (i < setting_n_keys &&
+	       (strcmp(setting_keys[i].section, section) != 0 || strcmp(setting_keys[i].name, name) != 0))
+		i++;
+	if (i == setting_n_keys) {
+		complain_unknown_key(p, section, name);
+	} else if (p->seen[i]) {
+		complain(p, p->line, "\"%s\" is set twice, first in line %u", name, p->seen[i]);
+	} else {
+		p->seen[i] = p->line;
+		if (setting_store(&setting_keys[i], value, p->s, &e) < 0)
+			complain(p, p->line, "%s = %.100s: must be %s", name, value, e.msg);
+	}
+	return 1;
+}
+
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
+/* "[name]", perhaps a comment behind; tells and skips the section when it is anything else. */
+static void judge_section(struct parser *p, const char *line, size_t len)
+{
+	const char *close = memchr(line, ']', len);
+	const char *rest = close ? close + 1 : line + len;
+	char name[WORD_MAX];
+
+	while (rest < line + len && is_blank(*rest))
+		rest++;
+	p->skip = true;
+	if (!close || (rest < line + len && *rest != ';' && *rest != '#')) {
+		complain(p, p->line, "a section is written as [name]");
+		return;
+	}
+	snprintf(name, sizeof(name), "%.*s", (int)(close - line - 1), line + 1);
+	if (!is_section(name))
+		complain(p, p->line, "unknown section [%s]; the nearest known one is [%s]", name, nearest(NULL, name));
+	else
+		p->skip = false;
+}
+
+/* A control character makes no sense in any value and can fool a reader of messages. */
+static bool has_control(const char *line, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		unsigned char c = (unsigned char)line[i];
+
+		if ((c < 0x20 && c != '\t') || c == 0x7f)
+			return true;
+	}
+	return false;
+}
+
+/* What inih gets to see of a line: *len_io becomes 0 for one that is told as a problem, or a comment. */
+static void judge_line(struct parser *p, const char *line, size_t *len_io, size_t room)
+{
+	size_t len = *len_io;
+
+	*len_io = 0;
+	if (len == 0)
+		return;
+	if (memchr(line, '\0', len)) {
+		complain(p, p->line, "a NUL byte: this is not a text file in UTF-8");
+	} else if (has_control(line, len)) {
+		complain(p, p->line, "a control character");
+	} else if (line[0] == '[') {
+		judge_section(p, line, len);
+		*len_io = p->skip ? 0 : len;
+	} else if (line[0] != ';' && line[0] != '#' && len > room) {
+		complain(p, p->line, "the line has %zu bytes, the limit is %zu", len, room);
+	} else if (line[0] != ';' && line[0] != '#') {
+		p->wants_value = true;
+		*len_io = len;
+	}
+}
+
+static void finish_line(struct parser *p)
+{
+	if (p->wants_value && !p->skip)
+		complain(p, p->line, "neither [section] nor key = value");
+	p->wants_value = false;
+}
+
+/* inih's reader, as fgets: the next line without blanks around it. */
+static char *next_line(char *buf, int num, void *stream)
+{
+	struct parser *p = stream;
+	const char *line = p->at, *newline;
+	size_t len, room = (size_t)num - 2; /* inih wants to see that it was not filled */
+
+	finish_line(p);
+	if (line == p->end)
+		return NULL;
+	newline = memchr(line, '\n', (size_t)(p->end - line));
+	p->at = newline ? newline + 1 : p->end;
+	p->line++;
+	len = (size_t)((newline ? newline : p->end) - line);
+	if (len && line[len - 1] == '\r')
+		len--;
+	for (; len && is_blank(*line); len--)
+		line++;
+	while (len && is_blank(line[len - 1]))
+		len--;
+	judge_line(p, line, &len, room);
+	if (len > room)
+		len = room; /* a section line with a long comment */
+	memcpy(buf, line, len);
+	buf[len] = '\0';
+	return buf;
+}
+
+/* Problems between keys, told at the line of the one that was written. */
+static void judge_together(struct parser *p)
+{
+	const struct settings *s = p->s;
+	unsigned line = 0;
+
+	for (size_t i = 0; i < setting_n_keys; i++)
+		if (strncmp(setting_keys[i].name, "backoff_", strlen("backoff_")) == 0 && p->seen[i] > line)
+			line = p->seen[i];
+	if (s->restart.backoff_max_ms < s->restart.backoff_min_ms)
+		complain(p, line, "backoff_max must not be less than backoff_min");
+}
+
+void settings_default(struct settings *s)
+{
+	memset(s, 0, sizeof(*s));
+	for (size_t i = 0; i < setting_n_keys; i++) /* the table's own texts: a test proves that they are good */
+		setting_store(&setting_keys[i], setting_keys[i].fallback, s, NULL);
+}
+
+void settings_free(struct settings *s)
+{
+	for (size_t i = 0; i < SETTINGS_ARGS_MAX; i++)
+		free(s->mihomo.args[i]);
+	settings_default(s);
+}
+
+int settings_parse(struct settings *s, const char *file, const char *bytes, size_t len, settings_problem_fn problem,
+		   void *ctx)
+{
+	static const char mark[] = { '\xef', '\xbb', '\xbf' };
+	struct parser p = { .s = s, .file = file, .at = bytes, .end = bytes + len, .problem = problem, .ctx = ctx };
+
+	settings_default(s);
+	if (len > SETTINGS_MAX) {
+		complain(&p, 0, "larger than the limit of %d bytes", SETTINGS_MAX);
+		return -EINVAL;
+	}
+	if (len >= sizeof(mark) && memcmp(bytes, mark, sizeof(mark)) == 0)
+		p.at += sizeof(mark);
+	/* Its value, the first wrong line, was told already; below 0 its line buffer was not to be had. */
+	if (ini_parse_stream(next_line, &p, on_value, &p) < 0)
+		complain(&p, 0, "not enough memory");
+	if (!p.problems)
+		judge_together(&p);
+	if (!p.problems)
+		return 0;
+	settings_free(s);
+	return -EINVAL;
+}
+
+int settings_load(struct settings *s, const char *file, bool must_exist, settings_problem_fn problem, void *ctx)
+{
+	cleanup_free char *bytes = NULL;
+	struct err e = ERR_INIT;
+	size_t len = 0;
+	int r = io_slurp_path(file, SETTINGS_MAX, &bytes, &len, &e);
+
+	settings_default(s);
+	if (r == -ENOENT && !must_exist)
+		return 0;
+	if (r < 0) {
+		if (problem)
+			problem(ctx, e.msg);
+		return r;
+	}
+	return settings_parse(s, file, bytes, len, problem, ctx);
+}
+
+void settings_print(const struct settings *s, FILE *out)
+{
+	const char *section = "";
+
+	for (size_t i = 0; i < setting_n_keys; i++) {
+		const struct setting_key *key = &setting_keys[i];
+
+		if (strcmp(key->section, section) != 0)
+			fprintf(out, "%s[%s]\n", i ? "\n" : "", key->section);
+		section = key->section;
+		fprintf(out, "%s = ", key->name);
+		setting_show(key, s, out);
+		fputc('\n', out);
+	}
+}

@@ -1,0 +1,308 @@
+/* doc: YAML as go-yaml v3 understands it, within bounds. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "parse/feed/doc.h"
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+static struct doc *load(const char *text)
+{
+	struct err e = ERR_INIT;
+	struct doc *d = NULL;
+	uint32_t line;
+
+	if (doc_load(&d, text, strlen(text), &line, &e) < 0)
+		fail_msg("line %u: %s in: %s", line, e.msg, text);
+	return d;
+}
+
+static void merges_follow_the_rules_of_go_yaml(void **state)
+{
+	static const struct {
+		const char *what, *text, *value; /* of k in m; NULL = none */
+	} rows[] = {
+		{ "plain", "m: {k: v}", "v" },
+		{ "merge", "x: &d {k: v}\nm: {<<: *d}", "v" },
+		{ "explicit key before", "x: &d {k: v}\nm: {k: own, <<: *d}", "own" },
+		{ "explicit key behind", "x: &d {k: v}\nm: {<<: *d, k: own}", "own" },
+		{ "list: the earlier wins", "a: &a {k: 1}\nb: &b {k: 2}\nm: {<<: [*a, *b]}", "1" },
+		{ "list: the later fills in", "a: &a {j: 1}\nb: &b {k: 2}\nm: {<<: [*a, *b]}", "2" },
+		{ "merge of a merge", "a: &a {k: 1}\nb: &b {<<: *a}\nm: {<<: *b}", "1" },
+		{ "an inline map", "m: {<<: {k: 3}}", "3" },
+		{ "quoted << is a key", "x: &d {k: v}\nm: {\"<<\": *d}", NULL },
+		{ "block style", "x: &d\n  k: v\nm:\n  <<: *d\n  j: w\n", "v" },
+		{ "an anchor defined again", "x: &d {k: 1}\ny: &d {k: 2}\nm: {<<: *d}", "2" },
+		{ "an alias as the map", "x: &d {k: v}\nm: *d", "v" },
+		{ "JSON", "{\"m\": {\"k\": \"v\"}}", "v" },
+		{ "case is exact", "m: {K: v}", NULL },
+	};
+	(void)state;
+
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct doc *d = load(rows[i].text);
+		const struct doc_node *k = doc_get(d, doc_get(d, d->root, "m"), "k");
+
+		if (rows[i].value ? !k || strcmp(k->text, rows[i].value) != 0 : k != NULL)
+			fail_msg("%s", rows[i].what);
+		doc_free(d);
+	}
+}
+
+static void keys_of_proxies_match_exactly_or_else_folded(void **state)
+{
+	struct doc *d = load("{Server_Name: folded, server-name: exact, UP_MBPS: 3}");
+	(void)state;
+
+	assert_string_equal(doc_text(doc_find(d, d->root, "server-name")), "exact");
+	assert_string_equal(doc_text(doc_find(d, d->root, "up-mbps")), "3");
+	assert_null(doc_find(d, d->root, "upmbps"));
+	assert_null(doc_find(d, NULL, "k"));
+	assert_null(doc_find(d, doc_find(d, d->root, "up-mbps"), "k"));
+	doc_free(d);
+}
+
+static void numbers_have_go_s_base_prefixes(void **state)
+{
+	static const struct {
+		const char *text;
+		int64_t value; /* -1 = refused */
+	} rows[] = { { "443", 443 },	 { "\"443\"", 443 },
+		     { "0443", 291 },	 { "\"0443\"", 291 },
+		     { "0x1bb", 443 },	 { "0o673", 443 },
+		     { "0b11", 3 },	 { "1_000", 1000 },
+		     { "443.9", 443 },	 { "\"443.9\"", -1 },
+		     { "4.43e2", 443 },	 { "0989", 989 },
+		     { "\"0989\"", -1 }, { "\"\"", -1 },
+		     { "~", -1 },	 { "true", -1 },
+		     { "abc", -1 },	 { "443 ", 443 },
+		     { "\"443 \"", -1 }, { "[443]", -1 },
+		     { "0x", -1 },	 { "+7", 7 },
+		     { ".inf", -1 },	 { "1e99", -1 },
+		     { "--7", -1 },	 { "99999999999999999999", -1 } };
+	(void)state;
+
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct doc *d = load(rows[i].text);
+		int64_t v = -1;
+
+		if ((doc_int(d->root, &v) == 0) != (rows[i].value >= 0) || v != rows[i].value)
+			fail_msg("%s gives %lld", rows[i].text, (long long)v);
+		doc_free(d);
+	}
+}
+
+static void scalars_mean_what_go_yaml_says(void **state)
+{
+	static const struct {
+		const char *text, *value; /* NULL = no text */
+		bool is_true, is_null;
+	} rows[] = { { "yes", "yes", true, false },	   { "\"yes\"", "yes", false, false },
+		     { "true", NULL, true, false },	   { "\"true\"", "true", false, false },
+		     { "~", NULL, false, true },	   { "null", NULL, false, true },
+		     { "\"\"", "", false, false },	   { "on", "on", true, false },
+		     { "false", NULL, false, false },	   { "12345", "12345", false, false },
+		     { "[a]", NULL, false, false },	   { "08", "08", false, false },
+		     { "0123e4", "0123e4", false, false }, { "|\n  a\n  b\n", "a\nb\n", false, false } };
+	(void)state;
+
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct doc *d = load(rows[i].text);
+		const char *text = doc_text(d->root);
+
+		if ((text == NULL) != (rows[i].value == NULL) || (text && strcmp(text, rows[i].value) != 0) ||
+		    doc_true(d->root) != rows[i].is_true || doc_is_null(d->root) != rows[i].is_null)
+			fail_msg("%s", rows[i].text);
+		doc_free(d);
+	}
+}
+
+static void only_the_first_document_counts_and_lines_are_kept(void **state)
+{
+	struct doc *d = load("# c\na: 1\nb:\n- x\n- y: 2\n---\na: 3\n--- [\n");
+	const struct doc_item *second;
+	(void)state;
+
+	assert_string_equal(doc_text(doc_get(d, d->root, "a")), "1");
+	assert_int_equal(doc_get(d, d->root, "a")->line, 2);
+	second = doc_first(doc_get(d, d->root, "b"))->next;
+	assert_int_equal(second->value->line, 5);
+	assert_null(second->next);
+	doc_free(d);
+}
+
+static void encodings_and_line_ends_do_not_matter(void **state)
+{
+	static const struct {
+		const char *bytes;
+		size_t len;
+	} rows[] = { { "\xef\xbb\xbf"
+		       "a: 1",
+		       7 },
+		     { "\xff\xfe"
+		       "a\0:\0 \0"
+		       "1\0",
+		       10 },
+		     { "\xfe\xff"
+		       "\0a\0:\0 \0"
+		       "1",
+		       10 },
+		     { "x: 2\r\na: 1\r\n", 12 },
+		     { "x: 2\ra: 1\r", 10 } };
+	(void)state;
+
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct doc *d;
+		uint32_t line;
+
+		assert_int_equal(doc_load(&d, rows[i].bytes, rows[i].len, &line, NULL), 0);
+		assert_string_equal(doc_text(doc_get(d, d->root, "a")), "1");
+		doc_free(d);
+	}
+}
+
+static void what_is_wrong_is_told_with_its_line(void **state)
+{
+	static const struct {
+		const char *text;
+		uint32_t line;
+	} rows[] = { { "a: 1\nb: [", 2 },    { "a: 1\n\tb: 2", 2 },    { "a: *x", 1 }, { "\n\na: &x [*x]", 3 },
+		     { "a: 1\nb: \x01", 2 }, { "a: 1\nb: \xff\n", 2 }, { "a: @b", 1 } };
+	(void)state;
+
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct err e = ERR_INIT;
+		struct doc *d = NULL;
+		uint32_t line = 0;
+
+		assert_int_equal(doc_load(&d, rows[i].text, strlen(rows[i].text), &line, &e), -EINVAL);
+		assert_true(e.msg[0] != '\0');
+		if (line != rows[i].line && line != rows[i].line + 1)
+			fail_msg("%s: line %u, %s", rows[i].text, line, e.msg);
+	}
+}
+
+static void an_empty_stream_has_no_root(void **state)
+{
+	static const char *const rows[] = { "", "\n\n", "# only this\n" };
+	(void)state;
+
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct doc *d = load(rows[i]);
+
+		assert_null(d->root);
+		assert_null(doc_get(d, d->root, "k"));
+		doc_free(d);
+	}
+}
+
+static int64_t cpu_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static void an_alias_bomb_costs_milliseconds(void **state)
+{
+	char text[8192];
+	int64_t before = cpu_ms();
+	struct doc *d;
+	int n = 0;
+	(void)state;
+
+	n += sprintf(text + n, "m0: &m0 {j: 1}\n");
+	for (int i = 1; i < 40; i++)
+		n += sprintf(text + n, "m%d: &m%d {<<: [*m%d, *m%d, *m%d, *m%d]}\n", i, i, i - 1, i - 1, i - 1, i - 1);
+	d = load(text);
+	for (int i = 0; i < 100; i++) {
+		assert_null(doc_get(d, doc_get(d, d->root, "m39"), "k"));
+		assert_non_null(doc_get(d, doc_get(d, d->root, "m39"), "j"));
+	}
+	doc_free(d);
+	assert_true(cpu_ms() - before < 500);
+}
+
+static void merges_of_a_huge_map_are_given_up_and_said_so(void **state)
+{
+	size_t cap = 4u << 20, n = 0;
+	char *text = malloc(cap);
+	struct doc *d;
+	(void)state;
+
+	assert_non_null(text);
+	n += (size_t)sprintf(text + n, "b: &b\n");
+	for (int i = 0; i < 20000; i++)
+		n += (size_t)sprintf(text + n, "  k%d: 1\n", i);
+	n += (size_t)sprintf(text + n, "l:\n");
+	for (int i = 0; i < 20000; i++)
+		n += (size_t)sprintf(text + n, "- {<<: *b}\n");
+	d = load(text);
+	free(text);
+	for (const struct doc_item *i = doc_first(doc_get(d, d->root, "l")); i; i = i->next)
+		doc_get(d, i->value, "server");
+	assert_true(d->exhausted);
+	doc_free(d);
+}
+
+static void depth_is_bounded(void **state)
+{
+	char text[3 * DOC_DEPTH_MAX];
+	struct doc *d = NULL;
+	uint32_t line;
+	(void)state;
+
+	memset(text, '[', DOC_DEPTH_MAX + 1);
+	memset(text + DOC_DEPTH_MAX + 1, ']', DOC_DEPTH_MAX + 1);
+	assert_int_equal(doc_load(&d, text, 2 * (DOC_DEPTH_MAX + 1), &line, NULL), -EINVAL);
+	assert_int_equal(doc_load(&d, text + 1, 2 * DOC_DEPTH_MAX, &line, NULL), 0);
+	doc_free(d);
+}
+
+static void the_number_of_nodes_is_bounded(void **state)
+{
+	size_t len = 2 * (size_t)DOC_NODES_MAX + 8;
+	char *text = malloc(len);
+	struct err e = ERR_INIT;
+	struct doc *d = NULL;
+	uint32_t line;
+	(void)state;
+
+	assert_non_null(text);
+	text[0] = '[';
+	for (size_t i = 1; i < len; i++)
+		text[i] = i % 2 ? 'a' : ',';
+	assert_int_equal(doc_load(&d, text, len, &line, &e), -EINVAL);
+	assert_non_null(strstr(e.msg, "nodes"));
+	free(text);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(merges_follow_the_rules_of_go_yaml),
+		cmocka_unit_test(keys_of_proxies_match_exactly_or_else_folded),
+		cmocka_unit_test(numbers_have_go_s_base_prefixes),
+		cmocka_unit_test(scalars_mean_what_go_yaml_says),
+		cmocka_unit_test(only_the_first_document_counts_and_lines_are_kept),
+		cmocka_unit_test(encodings_and_line_ends_do_not_matter),
+		cmocka_unit_test(what_is_wrong_is_told_with_its_line),
+		cmocka_unit_test(an_empty_stream_has_no_root),
+		cmocka_unit_test(an_alias_bomb_costs_milliseconds),
+		cmocka_unit_test(merges_of_a_huge_map_are_given_up_and_said_so),
+		cmocka_unit_test(depth_is_bounded),
+		cmocka_unit_test(the_number_of_nodes_is_bounded),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

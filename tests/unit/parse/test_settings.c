@@ -1,0 +1,447 @@
+/* settings: the table, the lines, and what is told about wrong ones. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "clashsup/io.h"
+#include "clashsup/settings.h"
+#include "parse/settings_keys.h"
+
+struct told {
+	unsigned n;
+	char first[512], last[512];
+};
+
+static void tell(void *ctx, const char *text)
+{
+	struct told *t = ctx;
+
+	if (!t->n++)
+		snprintf(t->first, sizeof(t->first), "%s", text);
+	snprintf(t->last, sizeof(t->last), "%s", text);
+}
+
+static int parse(struct settings *s, const char *text, struct told *t)
+{
+	cleanup_free char *exact = malloc(strlen(text) + 1); /* no NUL behind it: a sanitizer sees reading too far */
+
+	memset(t, 0, sizeof(*t));
+	memcpy(exact, text, strlen(text) + 1);
+	exact = realloc(exact, strlen(text) ? strlen(text) : 1);
+	return settings_parse(s, "f.conf", exact, strlen(text), tell, t);
+}
+
+static char *print(const struct settings *s)
+{
+	char *text = NULL;
+	size_t len = 0;
+	FILE *f = open_memstream(&text, &len);
+
+	settings_print(s, f);
+	fclose(f);
+	return text;
+}
+
+/* Everything but `args` is plain bytes, zeroed by settings_default. */
+static void assert_same(const struct settings *a, const struct settings *b)
+{
+	cleanup_free char *one = print(a), *two = print(b);
+
+	assert_string_equal(one, two);
+	for (size_t i = 0; i < setting_n_keys; i++) {
+		const struct setting_key *k = &setting_keys[i];
+
+		if (k->kind == SETTING_ARGS)
+			continue;
+		assert_memory_equal((const char *)a + k->offset, (const char *)b + k->offset, k->size);
+	}
+	for (size_t i = 0; i <= SETTINGS_ARGS_MAX; i++) {
+		assert_int_equal(!a->mihomo.args[i], !b->mihomo.args[i]);
+		if (a->mihomo.args[i])
+			assert_string_equal(a->mihomo.args[i], b->mihomo.args[i]);
+	}
+}
+
+static void every_default_of_the_table_is_a_value_it_would_accept(void **state)
+{
+	struct settings s;
+	(void)state;
+
+	memset(&s, 0, sizeof(s));
+	for (size_t i = 0; i < setting_n_keys; i++)
+		assert_int_equal(setting_store(&setting_keys[i], setting_keys[i].fallback, &s, NULL), 0);
+}
+
+static void an_empty_file_means_the_documented_defaults(void **state)
+{
+	struct settings s;
+	struct told t;
+	(void)state;
+
+	assert_int_equal(parse(&s, "", &t), 0);
+	assert_string_equal(s.mihomo.binary, "mihomo");
+	assert_int_equal(s.mihomo.group, 7893);
+	assert_int_equal(s.mihomo.nofile, 0);
+	assert_int_equal(s.mihomo.stop_timeout_ms, 5000);
+	assert_int_equal(s.mihomo.hang_kill_ms, 30000);
+	assert_int_equal(s.probe.interval_ms, 1000);
+	assert_int_equal(s.probe.timeout_ms, 2000);
+	assert_int_equal(s.probe.fall, 3);
+	assert_int_equal(s.probe.rise, 1);
+	assert_int_equal(s.tproxy.mode, MODE_TPROXY);
+	assert_int_equal(s.tproxy.port, 7893);
+	assert_int_equal(s.tproxy.mark, 1);
+	assert_int_equal(s.tproxy.table, 100);
+	assert_int_equal(s.tproxy.family[IP_V4], SETTING_AUTO);
+	assert_int_equal(s.tproxy.family[IP_V6], SETTING_AUTO);
+	assert_true(s.tproxy.local);
+	assert_string_equal(s.ipset.name, "clash_proxy_ips");
+	assert_int_equal(s.extract.interval_ms, 300000);
+	assert_int_equal(s.extract.timeout_ms, 60000);
+	assert_string_equal(s.extract.resolver, "auto");
+	assert_int_equal(s.extract.concurrency, 64);
+	assert_int_equal(s.extract.name_timeout_ms, 5000);
+	assert_int_equal(s.extract.grace_ms, 86400000);
+	assert_int_equal(s.extract.max_file, 64 << 20);
+	assert_int_equal(s.restart.backoff_min_ms, 500);
+	assert_int_equal(s.restart.backoff_max_ms, 30000);
+	assert_int_equal(s.restart.stable_ms, 60000);
+	assert_int_equal(s.control.group, -1);
+	assert_string_equal(s.state.run, "/run/clashsup");
+	assert_string_equal(s.state.dir, "/var/lib/clashsup");
+	assert_int_equal(s.log.level, LOG_LEVEL_INFO);
+}
+
+static void the_sample_file_says_the_defaults_and_names_every_key(void **state)
+{
+	struct settings s, defaults;
+	struct told t = { 0 };
+	char *text = NULL;
+	size_t len = 0;
+	(void)state;
+
+	settings_default(&defaults);
+	assert_int_equal(settings_load(&s, SOURCE_DIR "/etc/clashsup.conf", true, tell, &t), 0);
+	assert_int_equal(t.n, 0);
+	assert_same(&s, &defaults);
+	assert_int_equal(io_slurp_path(SOURCE_DIR "/etc/clashsup.conf", SETTINGS_MAX, &text, &len, NULL), 0);
+	for (size_t i = 0; i < setting_n_keys; i++) {
+		char line[64];
+
+		snprintf(line, sizeof(line), "\n%s =", setting_keys[i].name);
+		assert_non_null(strstr(text, line));
+	}
+	free(text);
+}
+
+static void the_manual_names_every_key(void **state)
+{
+	char *text = NULL;
+	size_t len = 0;
+	(void)state;
+
+	assert_int_equal(io_slurp_path(SOURCE_DIR "/docs/clashsup.conf.5", SETTINGS_MAX, &text, &len, NULL), 0);
+	for (size_t i = 0; i < setting_n_keys; i++) {
+		char line[64];
+
+		snprintf(line, sizeof(line), "\n.It Ic %s", setting_keys[i].name);
+		if (!strstr(text, line))
+			print_error("not in the manual: %s\n", setting_keys[i].name);
+		assert_non_null(strstr(text, line));
+	}
+	free(text);
+}
+
+static const char everything[] =
+	"[mihomo]\nbinary = /opt/m\nhome = /h\nconfig = /h/c.yaml\nuser = proxy\ngroup = 0x50\n"
+	"args = -a b,c\nnofile = 4096\nstop_timeout = 1500ms\nhang_kill = 2m\n"
+	"[probe]\ninterval=250ms\ntimeout=1s\nfall=5\nrise=2\n"
+	"[tproxy]\nmode=mixed\nbackend=iptables\nport=65535\nmark=0xffffffff\ntable=252\n"
+	"ipv4=yes\nipv6=no\nlocal=off\non_death=open\n"
+	"[ipset]\nname=abcdefghijklmnopqrstuvwxyz.\n"
+	"[extract]\ninterval=1h\ntimeout=90s\nprovider_dir=/p\nresolver=192.0.2.1, 2001:db8::1\n"
+	"concurrency=1\nname_timeout=100ms\ngrace=0s\nmax_file=1000000\n"
+	"[restart]\nbackoff_min=50ms\nbackoff_max=50ms\nstable=100ms\n"
+	"[control]\nsocket=/s\ncontrol_group=0\n[state]\nrun=/r\ndir=/d\n[log]\nlevel=error\n";
+
+static void what_is_printed_parses_to_the_same(void **state)
+{
+	struct settings s, again;
+	struct told t;
+	cleanup_free char *text = NULL;
+	(void)state;
+
+	assert_int_equal(parse(&s, everything, &t), 0);
+	assert_int_equal(s.mihomo.group, 0x50);
+	assert_string_equal(s.mihomo.args[2], "c");
+	assert_null(s.mihomo.args[3]);
+	assert_int_equal(s.tproxy.mode, MODE_MIXED);
+	assert_int_equal(s.tproxy.mark, UINT32_MAX);
+	assert_int_equal(s.tproxy.family[IP_V4], SETTING_YES);
+	assert_int_equal(s.tproxy.family[IP_V6], SETTING_NO);
+	assert_false(s.tproxy.local);
+	assert_int_equal(s.control.group, 0);
+	assert_int_equal(s.extract.max_file, 1000000);
+	text = print(&s);
+	assert_int_equal(parse(&again, text, &t), 0);
+	assert_same(&s, &again);
+	settings_free(&s);
+	settings_free(&again);
+}
+
+static void a_wrong_line_is_told_with_file_and_line_and_what_is_allowed(void **state)
+{
+	static const struct {
+		const char *text, *sentence;
+	} rows[] = {
+		{ "[tproxy]\n\nprot = 1",
+		  "f.conf:3: unknown key \"prot\" in [tproxy]; the nearest known one is \"port\"" },
+		{ "[tproxi]\nport = 1", "f.conf:1: unknown section [tproxi]; the nearest known one is [tproxy]" },
+		{ "[log]\nport = 1", "f.conf:2: \"port\" is not a key of [log] but of [tproxy]" },
+		{ "[log]\nformat = json",
+		  "f.conf:2: unknown key \"format\" in [log]; the nearest known one is \"level\"" },
+		{ "port = 1", "f.conf:1: \"port\" stands before the first [section]" },
+		{ "[tproxy]\nport = 0", "f.conf:2: port = 0: must be a number from 1 to 65535" },
+		{ "[tproxy]\nport = 65536", "f.conf:2: port = 65536: must be a number from 1 to 65535" },
+		{ "[tproxy]\nport =", "f.conf:2: port = : must be a number from 1 to 65535" },
+		{ "[tproxy]\nmark = 0", "f.conf:2: mark = 0: must be a number from 0x1 to 0xffffffff" },
+		{ "[tproxy]\ntable = 254",
+		  "f.conf:2: table = 254: must be a routing table that is not the kernel's own (253 default, 254 "
+		  "main, 255 local)" },
+		{ "[tproxy]\nmode = on", "f.conf:2: mode = on: must be tproxy or mixed" },
+		{ "[tproxy]\nipv6 = maybe", "f.conf:2: ipv6 = maybe: must be auto, yes or no" },
+		{ "[tproxy]\nlocal = auto", "f.conf:2: local = auto: must be yes or no" },
+		{ "[tproxy]\nbackend = nft",
+		  "f.conf:2: backend = nft: must be auto or iptables, since nft is not built yet" },
+		{ "[tproxy]\nbackend = pf", "f.conf:2: backend = pf: must be auto or iptables" },
+		{ "[tproxy]\non_death = closed",
+		  "f.conf:2: on_death = closed: must be open, since closed is not built yet" },
+		{ "[probe]\ninterval = 1", "f.conf:2: interval = 1: must be a duration such as 250ms, 2s, 5m or 24h "
+					   "from 50ms to 1h" },
+		{ "[extract]\nmax_file = 5G", "f.conf:2: max_file = 5G: must be a size such as 64M from 4K to 1G" },
+		{ "[extract]\nresolver = 192.0.2.1 x",
+		  "f.conf:2: resolver = 192.0.2.1 x: must be auto, mihomo, system, or IP addresses" },
+		{ "[extract]\nresolver =", "f.conf:2: resolver = : must be auto, mihomo, system, or IP addresses" },
+		{ "[ipset]\nname = abcdefghijklmnopqrstuvwxyz.1", "f.conf:2: name = abcdefghijklmnopqrstuvwxyz.1: must "
+								  "be 1 to 27 letters, digits, '_', '.' or '-', not "
+								  "with '-' first" },
+		{ "[ipset]\nname = a b", "f.conf:2: name = a b: must be 1 to 27 letters, digits, '_', '.' or '-', not "
+					 "with '-' first" },
+		{ "[ipset]\nname = clash_lease6",
+		  "f.conf:2: name = clash_lease6: must be a name that does not begin as clashsup's own sets "
+		  "clash_lease and clash_reserved" },
+		{ "[mihomo]\nhome = etc", "f.conf:2: home = etc: must be an absolute path" },
+		{ "[mihomo]\nbinary = ./m", "f.conf:2: binary = ./m: must be an absolute path, or a name without '/'" },
+		{ "[mihomo]\nuser = -x", "f.conf:2: user = -x: must be a user's name or number" },
+		{ "[mihomo]\ngroup = root", "f.conf:2: group = root: must be a group other than root's, which would "
+					    "except all of root's programs" },
+		{ "[mihomo]\ngroup = 0", "f.conf:2: group = 0: must be a number from 1 to 4294967294" },
+		{ "[mihomo]\ngroup = no-such-group",
+		  "f.conf:2: group = no-such-group: must be a number or the name of a group of this machine" },
+		{ "[mihomo]\nargs = @/x", "f.conf:2: args = @/x: must be arguments, since @FILE is not built yet" },
+		{ "[mihomo]\nnofile = 0", "f.conf:2: nofile = 0: must be hard, or a number from 64 to 1073741824" },
+		{ "[state]\nrun =", "f.conf:2: run = : must be an absolute path" },
+		{ "[log]\nlevel = info\nlevel = info", "f.conf:3: \"level\" is set twice, first in line 2" },
+		{ "[restart]\nbackoff_min = 1m\n", "f.conf:2: backoff_max must not be less than backoff_min" },
+		{ "[log]\nlevel", "f.conf:2: neither [section] nor key = value" },
+		{ "[log\nlevel = info", "f.conf:1: a section is written as [name]" },
+		{ "[log] level = info", "f.conf:1: a section is written as [name]" },
+	};
+	(void)state;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct settings s, defaults;
+		struct told t;
+
+		settings_default(&defaults);
+		assert_int_equal(parse(&s, rows[i].text, &t), -EINVAL);
+		assert_string_equal(t.first, rows[i].sentence);
+		assert_int_equal(t.n, 1);
+		assert_same(&s, &defaults);
+	}
+}
+
+static void every_problem_is_told_not_only_the_first(void **state)
+{
+	struct settings s;
+	struct told t;
+	(void)state;
+
+	assert_int_equal(parse(&s, "[x]\na=1\nb\n[log]\nlevel=loud\nlines\n[probe]\nfall=0\n[y", &t), -EINVAL);
+	assert_int_equal(t.n, 5);
+	assert_string_equal(t.last, "f.conf:9: a section is written as [name]");
+}
+
+static void a_set_args_list_is_freed_when_a_later_line_is_wrong(void **state)
+{
+	struct settings s;
+	struct told t;
+	(void)state;
+
+	assert_int_equal(parse(&s, "[mihomo]\nargs = a b c\nnofile = x\n", &t), -EINVAL);
+	assert_null(s.mihomo.args[0]);
+}
+
+static void more_arguments_than_there_is_room_for_are_refused(void **state)
+{
+	struct settings s;
+	struct told t;
+	(void)state;
+
+	assert_int_equal(
+		parse(&s, "[mihomo]\nargs=a b c d e f g h i j k l m n o p q r s t u v w x y z 1 2 3 4 5 6\n", &t), 0);
+	assert_string_equal(s.mihomo.args[SETTINGS_ARGS_MAX - 1], "6");
+	settings_free(&s);
+	assert_int_equal(parse(&s, "[mihomo]\nargs=a b c d e f g h i j k l m n o p q r s t u v w x y z 1 2 3 4 5 6 7\n",
+			       &t),
+			 -EINVAL);
+	assert_string_equal(t.first, "f.conf:2: args = a b c d e f g h i j k l m n o p q r s t u v w x y z 1 2 3 4 5 6 "
+				     "7: must be at most 32 arguments");
+}
+
+static void line_ends_marks_indents_and_comments_of_every_kind_are_understood(void **state)
+{
+	static const char *const texts[] = {
+		"[tproxy]\nport = 99",
+		"\xef\xbb\xbf[tproxy]\r\nport = 99\r\n",
+		"  [tproxy]  ; x\n\t port\t:\t99 ; y\n",
+		"[tproxy] # x\nport=99\n\n\n",
+		"# c\n; c\n[tproxy]\nmode = mixed\n  port = 99\n",
+	};
+	struct settings s;
+	struct told t;
+	(void)state;
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		assert_int_equal(parse(&s, texts[i], &t), 0);
+		assert_int_equal(s.tproxy.port, 99);
+	}
+	/* An indented line goes on with nothing: it is judged as any other. */
+	assert_int_equal(parse(&s, "[mihomo]\nargs = a\n  b\n", &t), -EINVAL);
+	assert_string_equal(t.first, "f.conf:3: neither [section] nor key = value");
+}
+
+static void a_line_longer_than_the_ini_reader_takes_is_an_error_and_never_cut(void **state)
+{
+	char text[1024] = "[mihomo]\nhome = /";
+	struct settings s;
+	struct told t;
+	size_t start = strlen(text), head = strlen("home = /");
+	(void)state;
+
+	memset(text + start, 'x', 198 - head);
+	assert_int_equal(parse(&s, text, &t), 0);
+	assert_int_equal(strlen(s.mihomo.home), 198 - head + 1);
+	memset(text + start, 'x', 199 - head);
+	assert_int_equal(parse(&s, text, &t), -EINVAL);
+	assert_string_equal(t.first, "f.conf:2: the line has 199 bytes, the limit is 198");
+	assert_int_equal(t.n, 1);
+	text[9] = '#'; /* a long comment is no harm */
+	assert_int_equal(parse(&s, text, &t), 0);
+}
+
+static void nul_bytes_and_control_characters_are_refused_by_line(void **state)
+{
+	static const char nul[] = "[log]\nlevel = in\0fo\n";
+	struct settings s;
+	struct told t = { 0 };
+	(void)state;
+
+	assert_int_equal(settings_parse(&s, "f.conf", nul, sizeof(nul) - 1, tell, &t), -EINVAL);
+	assert_string_equal(t.first, "f.conf:2: a NUL byte: this is not a text file in UTF-8");
+	assert_int_equal(parse(&s, "[log]\nlevel = \033[31minfo\n", &t), -EINVAL);
+	assert_string_equal(t.first, "f.conf:2: a control character");
+	assert_int_equal(parse(&s, "[log]\rlevel = info\r", &t), -EINVAL);
+	assert_string_equal(t.first, "f.conf:1: a control character");
+}
+
+static void any_bytes_end_in_defaults_or_good_values(void **state)
+{
+	static const char alphabet[] = "[]=:;#\n\r\t \"@/\\abc019\xef\xbb\xbf\x00.-_";
+	unsigned seed = 7;
+	(void)state;
+
+	for (int round = 0; round < 20000; round++) {
+		char text[sizeof(everything) + 64];
+		size_t len = sizeof(everything) - 1;
+		struct settings s, again;
+		struct told t = { 0 };
+
+		memcpy(text, everything, len);
+		for (int i = 0; i < 1 + round % 4; i++) {
+			seed = seed * 1103515245u + 12345u;
+			text[(seed >> 8) % len] = alphabet[(seed >> 4) % sizeof(alphabet)];
+		}
+		len -= (seed >> 12) % 40;
+		if (settings_parse(&s, "f", text, len, tell, &t) < 0) {
+			assert_true(t.n > 0);
+		} else {
+			cleanup_free char *printed = print(&s);
+
+			assert_int_equal(t.n, 0);
+			assert_int_equal(parse(&again, printed, &t), 0);
+			assert_same(&s, &again);
+			settings_free(&again);
+		}
+		settings_free(&s);
+	}
+}
+
+static void a_missing_file_means_defaults_unless_it_was_asked_for(void **state)
+{
+	struct settings s;
+	struct told t = { 0 };
+	(void)state;
+
+	assert_int_equal(settings_load(&s, "/nonexistent/clashsup.conf", false, tell, &t), 0);
+	assert_int_equal(s.tproxy.port, 7893);
+	assert_int_equal(t.n, 0);
+	assert_int_equal(settings_load(&s, "/nonexistent/clashsup.conf", true, tell, &t), -ENOENT);
+	assert_string_equal(t.first, "/nonexistent/clashsup.conf: No such file or directory");
+	assert_true(settings_load(&s, "/", false, tell, &t) < 0);
+	assert_int_equal(t.n, 2);
+}
+
+static void a_file_beyond_the_limit_is_refused(void **state)
+{
+	cleanup_free char *text = malloc(SETTINGS_MAX + 1);
+	struct settings s;
+	struct told t = { 0 };
+	(void)state;
+
+	memset(text, '\n', SETTINGS_MAX + 1);
+	assert_int_equal(settings_parse(&s, "f", text, SETTINGS_MAX, tell, &t), 0);
+	assert_int_equal(settings_parse(&s, "f", text, SETTINGS_MAX + 1, tell, &t), -EINVAL);
+	assert_string_equal(t.first, "f: larger than the limit of 262144 bytes");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_default_of_the_table_is_a_value_it_would_accept),
+		cmocka_unit_test(an_empty_file_means_the_documented_defaults),
+		cmocka_unit_test(the_sample_file_says_the_defaults_and_names_every_key),
+		cmocka_unit_test(the_manual_names_every_key),
+		cmocka_unit_test(what_is_printed_parses_to_the_same),
+		cmocka_unit_test(a_wrong_line_is_told_with_file_and_line_and_what_is_allowed),
+		cmocka_unit_test(every_problem_is_told_not_only_the_first),
+		cmocka_unit_test(a_set_args_list_is_freed_when_a_later_line_is_wrong),
+		cmocka_unit_test(more_arguments_than_there_is_room_for_are_refused),
+		cmocka_unit_test(line_ends_marks_indents_and_comments_of_every_kind_are_understood),
+		cmocka_unit_test(a_line_longer_than_the_ini_reader_takes_is_an_error_and_never_cut),
+		cmocka_unit_test(nul_bytes_and_control_characters_are_refused_by_line),
+		cmocka_unit_test(any_bytes_end_in_defaults_or_good_values),
+		cmocka_unit_test(a_missing_file_means_defaults_unless_it_was_asked_for),
+		cmocka_unit_test(a_file_beyond_the_limit_is_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
