@@ -253,7 +253,7 @@ static const struct cell net_table[NET_STATES][LIFECYCLE_EVENTS - CHILD_EVENTS] 
 void lifecycle_init(struct lifecycle *l, bool tproxy)
 {
 	l->child = CHILD_STOPPED;
-	l->net = NET_DIRECT;
+	l->net = NET_DISARMING;
 	l->tproxy = tproxy;
 }
 

@@ -1,1 +1,222 @@
-int main(void){return 0;}
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clashsup/fwplan.h"
+#include "clashsup/helper.h"
+#include "clashsup/log.h"
+#include "clashsup/proc.h"
+#include "clashsup/settings.h"
+#include "daemon/client.h"
+#include "daemon/supervisor.h"
+
+#define EXIT_USAGE 2
+
+static const char usage[] =
+	"usage: clashsup [-c FILE] COMMAND\n"
+	"\n"
+	"  run                      supervise Mihomo and the network rules (in the foreground)\n"
+	"  status [--json|--live]   what it is doing; exit 0 = armed, 1 = not so, 3 = not running\n"
+	"  start | stop | restart   Mihomo; after stop the network is direct\n"
+	"  shutdown                 end clashsup itself\n"
+	"  on | off | mode MODE     tproxy or mixed, until the next start\n"
+	"  refresh                  look for server addresses now\n"
+	"  ips                      the server addresses in the set\n"
+	"  check [--print]          check the configuration; print the effective values\n"
+	"  rules                    print the rules that would be applied\n"
+	"  extract [--json] [--no-resolve] FILE...\n"
+	"                           the endpoints in Mihomo configs and provider files (- = stdin)\n"
+	"  cleanup                  remove what a killed clashsup left in the kernel\n"
+	"\n"
+	"  -c FILE   configuration (default " SETTINGS_PATH ")\n"
+	"  -h, -V    this help, the version\n";
+
+struct command_line {
+	const char *file; /* of -c, or NULL */
+	const char *command;
+	char **rest;
+	int n_rest;
+};
+
+static void print_problem(void *ctx, const char *text)
+{
+	(void)ctx;
+	fprintf(stderr, "%s\n", text);
+}
+
+static int load(struct settings *s, const struct command_line *c)
+{
+	return settings_load(s, c->file ? c->file : SETTINGS_PATH, c->file != NULL, print_problem, NULL);
+}
+
+/* -c is taken before and after the command; the command's own arguments are left to it. */
+static int read_command_line(struct command_line *c, int argc, char **argv)
+{
+	memset(c, 0, sizeof(*c));
+	c->rest = argv;
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "-c") == 0) {
+			if (i + 1 == argc)
+				return -1;
+			c->file = argv[++i];
+		} else if (!c->command) {
+			c->command = argv[i];
+		} else {
+			c->rest[c->n_rest++] = argv[i];
+		}
+	}
+	c->rest[c->n_rest] = NULL;
+	return c->command ? 0 : -1;
+}
+
+static int command_run(struct settings *s, const struct command_line *c)
+{
+	(void)c;
+	log_open(STDOUT_FILENO, s->log.level);
+	if (chdir("/") < 0) /* never pin a mount */
+		return 1;
+	return supervisor_run(s);
+}
+
+static int command_check(struct settings *s, const struct command_line *c)
+{
+	char home[PATH_MAX], config[PATH_MAX], helper[PATH_MAX];
+	struct err e = ERR_INIT;
+	int fd;
+
+	if (c->n_rest == 1 && strcmp(c->rest[0], "--print") == 0) {
+		settings_print(s, stdout);
+		return 0;
+	}
+	if (c->n_rest)
+		return EXIT_USAGE;
+	fd = helper_open(helper, sizeof(helper), &e);
+	if (fd < 0) {
+		fprintf(stderr, "%s\n", e.msg);
+		return 1;
+	}
+	close(fd);
+	if (!supervisor_find_config(s, home, config)) {
+		fprintf(stderr, "%s is missing: Mihomo will be started as soon as it appears\n", config);
+		return 1;
+	}
+	printf("clashsup's configuration is good; Mihomo's config is %s\n", config);
+	return 0;
+}
+
+static int command_rules(struct settings *s, const struct command_line *c)
+{
+	struct fwplan_params plan = { .server_set = s->ipset.name,
+				      .port = s->tproxy.port,
+				      .mark = s->tproxy.mark,
+				      .core_gid = s->mihomo.group,
+				      .local = s->tproxy.local };
+	static const char *const tool[IP_FAMILIES] = { "iptables-restore --noflush", "ip6tables-restore --noflush" };
+	static char text[FWPLAN_TEXT_MAX];
+	struct err e = ERR_INIT;
+	(void)c;
+
+	for (unsigned f = 0; f < IP_FAMILIES; f++) {
+		if (s->tproxy.family[f] == SETTING_NO)
+			continue;
+		if (fwplan_restore(&plan, (enum ip_family)f, false, text, sizeof(text), &e) < 0) {
+			fprintf(stderr, "%s\n", e.msg);
+			return 1;
+		}
+		printf("# %s\n%s", tool[f], text);
+	}
+	return 0;
+}
+
+/* Parsing hostile bytes is the helper's, here too. */
+static int command_extract(struct settings *s, const struct command_line *c)
+{
+	const char *argv[64];
+	char path[PATH_MAX];
+	struct err e = ERR_INIT;
+	size_t n = 0;
+	int fd = helper_open(path, sizeof(path), &e);
+	(void)s;
+
+	if (fd < 0) {
+		fprintf(stderr, "%s\n", e.msg);
+		return 1;
+	}
+	if (c->n_rest == 0 || c->n_rest > 60) {
+		fprintf(stderr, "clashsup: extract takes 1 to 60 files, or - for standard input\n");
+		return EXIT_USAGE;
+	}
+	argv[n++] = path;
+	argv[n++] = "list";
+	for (int i = 0; i < c->n_rest; i++)
+		argv[n++] = c->rest[i];
+	argv[n] = NULL;
+	execv(path, (char *const *)argv);
+	perror(path);
+	return 1;
+}
+
+static int command_cleanup(struct settings *s, const struct command_line *c)
+{
+	(void)c;
+	return supervisor_cleanup(s);
+}
+
+static int command_client(struct settings *s, const struct command_line *c)
+{
+	return client_run(s, c->command, c->n_rest, c->rest);
+}
+
+static const struct command {
+	const char *name;
+	int (*run)(struct settings *s, const struct command_line *c);
+} commands[] = {
+	{ "run", command_run },	       { "status", command_client },   { "start", command_client },
+	{ "stop", command_client },    { "restart", command_client },  { "shutdown", command_client },
+	{ "on", command_client },      { "off", command_client },      { "mode", command_client },
+	{ "refresh", command_client }, { "ips", command_client },      { "check", command_check },
+	{ "rules", command_rules },    { "extract", command_extract }, { "cleanup", command_cleanup },
+};
+
+static int run_command(const struct command *command, const struct command_line *c)
+{
+	struct settings *s = calloc(1, sizeof(*s));
+	int code = 1;
+
+	if (!s)
+		return 1;
+	settings_default(s);
+	if (load(s, c) == 0)
+		code = command->run(s, c);
+	if (code == EXIT_USAGE)
+		fprintf(stderr, "clashsup: try clashsup -h\n");
+	settings_free(s);
+	free(s);
+	return code;
+}
+
+int main(int argc, char **argv)
+{
+	struct command_line c;
+
+	proc_clean_start();
+	if (read_command_line(&c, argc, argv) < 0) {
+		fputs(usage, stderr);
+		return EXIT_USAGE;
+	}
+	if (strcmp(c.command, "-h") == 0 || strcmp(c.command, "--help") == 0) {
+		fputs(usage, stdout);
+		return 0;
+	}
+	if (strcmp(c.command, "-V") == 0 || strcmp(c.command, "--version") == 0) {
+		puts("clashsup " CLASHSUP_VERSION);
+		return 0;
+	}
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		if (strcmp(c.command, commands[i].name) == 0)
+			return run_command(&commands[i], &c);
+	}
+	fprintf(stderr, "clashsup: unknown command \"%s\"\n\n%s", c.command, usage);
+	return EXIT_USAGE;
+}

@@ -1,0 +1,359 @@
+#include "daemon/check.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "clashsup/io.h"
+#include "clashsup/log.h"
+#include "clashsup/scan.h"
+
+#define CONFIG_MAX (64u << 20)
+
+/* Records that inspect may send; 64 lines for the log. */
+static const uint32_t inspect_caps[WIRE_TYPES] = { [WIRE_SETTING] = 1024, [WIRE_SUMMARY] = 1, [WIRE_NOTE] = 64 };
+
+struct check {
+	const struct check_setup *setup;
+	check_done_fn done;
+	void *ctx;
+	struct helper *helper;
+	struct job *job;
+	char copy[PATH_MAX], final[PATH_MAX];
+
+	/* of the present run */
+	struct config_facts facts;
+	bool whole;	   /* inspect came to its end */
+	bool has_listener; /* the config opens a TPROXY port by itself */
+	bool may_append;
+	char why_not[WIRE_TEXT_MAX + 1]; /* no line can be appended: the reason */
+	char refusal[320];		 /* "" = none */
+	char note[WIRE_TEXT_MAX + 1];	 /* the last warning of inspect */
+};
+
+void config_facts_free(struct config_facts *f)
+{
+	for (size_t i = 0; i < f->n_watch; i++)
+		free(f->watch[i]);
+	memset(f, 0, sizeof(*f));
+}
+
+static void finish(struct check *c, const char *why)
+{
+	c->done(c->ctx, *why ? NULL : &c->facts, why);
+}
+
+/* ---- copy ---- */
+
+static int copy_config(const struct check *c, struct err *e)
+{
+	cleanup_free char *bytes = NULL;
+	cleanup_fd int fd = -1;
+	size_t len;
+	int r = io_slurp_path(c->setup->config, CONFIG_MAX, &bytes, &len, e);
+
+	if (r < 0)
+		return r;
+	if (len == 0)
+		return err_set(e, EINVAL, "%s is empty", c->setup->config);
+	unlink(c->copy);
+	fd = open(c->copy, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return err_sys(e, errno, "cannot make %s", c->copy);
+	if (fchown(fd, c->setup->ids.uid, (gid_t)-1) < 0)
+		return err_sys(e, errno, "cannot give %s to Mihomo's user", c->copy);
+	r = io_write_all(fd, bytes, len);
+	return r < 0 ? err_sys(e, -r, "cannot write %s", c->copy) : 0;
+}
+
+/* One appended line adds the listener: it works with allow-lan false, for both families, over every kind of reload. */
+static int append_listener(const struct check *c, struct err *e)
+{
+	const char *listen = access("/proc/net/if_inet6", F_OK) == 0 ? "::" : "0.0.0.0";
+	cleanup_fd int fd = open(c->copy, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
+	char line[160];
+	int n = snprintf(line, sizeof(line),
+			 "\nlisteners: [{name: clashsup, type: tproxy, port: %u, listen: \"%s\", udp: true}]\n",
+			 c->facts.port, listen);
+	int r = fd < 0 ? -errno : io_write_all(fd, line, (size_t)n);
+
+	return r < 0 ? err_sys(e, -r, "cannot write %s", c->copy) : 0;
+}
+
+/* ---- mihomo -t ---- */
+
+/* The message of the last log line that has one: msg="...", else the whole output's first line. */
+static void test_message(const char *output, char *out, size_t cap)
+{
+	const char *at = output, *best = NULL;
+	size_t n = 0;
+
+	while ((at = strstr(at, "level=")) != NULL) {
+		const char *msg = strstr(at, "msg=\"");
+
+		if (msg && (strncmp(at, "level=err", 9) == 0 || strncmp(at, "level=fatal", 11) == 0))
+			best = msg + 5;
+		at += 6;
+	}
+	for (at = best ? best : output; *at && *at != '\n' && n + 1 < cap && !(best && *at == '"'); at++) {
+		if (best && at[0] == '\\' && at[1])
+			at++;
+		out[n++] = *at;
+	}
+	out[n] = '\0';
+}
+
+static bool same_bytes(const char *a, const char *b)
+{
+	cleanup_free char *x = NULL, *y = NULL;
+	size_t x_len, y_len;
+
+	return io_slurp_path(a, CONFIG_MAX, &x, &x_len, NULL) == 0 &&
+	       io_slurp_path(b, CONFIG_MAX, &y, &y_len, NULL) == 0 && x_len == y_len && memcmp(x, y, x_len) == 0;
+}
+
+static void on_tested(void *ctx, const struct job_result *result)
+{
+	struct check *c = ctx;
+	char text[200], why[320] = "";
+
+	c->job = NULL;
+	if (job_ok(result)) {
+		c->facts.unchanged = same_bytes(c->copy, c->final);
+		if (rename(c->copy, c->final) < 0)
+			snprintf(why, sizeof(why), "cannot put the checked copy in force: %s", strerror(errno));
+	} else if (result->status == -1 || result->timed_out || !result->output_len) {
+		snprintf(why, sizeof(why), "mihomo -t: %s", job_why(result, text, sizeof(text)));
+	} else {
+		test_message(result->output, text, sizeof(text));
+		snprintf(why, sizeof(why), "%.100s: %s", c->setup->config, text);
+	}
+	finish(c, why);
+}
+
+static void test_copy(struct check *c)
+{
+	const char *const argv[] = {
+		c->setup->settings->mihomo.binary, "-t", "-d", c->setup->home, "-f", c->copy, NULL
+	};
+	struct job_spec spec = {
+		.argv = argv, .deadline_ms = CHECK_DEADLINE_MS, .in_child = sandbox_mihomo, .arg = &c->setup->ids
+	};
+	struct err e = ERR_INIT;
+
+	if (job_start(&c->job, c->setup->reaper, &spec, on_tested, c, &e) < 0) {
+		c->job = NULL;
+		err_prefix(&e, "cannot test the config");
+		finish(c, e.msg);
+	}
+}
+
+/* ---- inspect ---- */
+
+static void refuse(struct check *c, const char *line, const char *sentence)
+{
+	if (c->setup->settings->tproxy.mode == MODE_TPROXY && !c->refusal[0])
+		snprintf(c->refusal, sizeof(c->refusal), "%.100s:%.10s: %s", c->setup->config, line, sentence);
+}
+
+static void take_mark(struct check *c, const char *value)
+{
+	struct config_facts *f = &c->facts;
+	char mark[24], sentence[160];
+	const char *line = strchr(value, ' ');
+	uint64_t number;
+
+	if (!line || (size_t)(line - value) >= sizeof(mark))
+		return;
+	memcpy(mark, value, (size_t)(line - value));
+	mark[line - value] = '\0';
+	if (scan_u64(mark, UINT32_MAX, &number) < 0)
+		return;
+	snprintf(sentence, sizeof(sentence),
+		 "routing-mark %s is the mark of our own rules: choose another, or set [tproxy] mark", mark);
+	if (number == c->setup->settings->tproxy.mark)
+		refuse(c, line + 1, sentence);
+	for (size_t i = 0; i < f->n_marks; i++) {
+		if (f->marks[i] == number)
+			return;
+	}
+	if (number && f->n_marks < CHECK_MARKS)
+		f->marks[f->n_marks++] = (uint32_t)number;
+}
+
+/* "PORT ..." of tproxy-port or of a tproxy listener; the first one counts. */
+static void take_port(struct check *c, const char *value)
+{
+	char digits[8] = "";
+	uint64_t port;
+
+	snprintf(digits, sizeof(digits), "%.*s", (int)strcspn(value, " "), value);
+	if (c->has_listener || scan_u64(digits, UINT16_MAX, &port) < 0 || port == 0)
+		return;
+	c->has_listener = true;
+	c->facts.port = (uint16_t)port;
+}
+
+static void take_setting(struct check *c, enum wire_setting key, const char *value)
+{
+	struct config_facts *f = &c->facts;
+
+	switch (key) {
+	case WIRE_SET_TPROXY_PORT:
+	case WIRE_SET_TPROXY_LISTENER:
+		take_port(c, value);
+		break;
+	case WIRE_SET_ROUTING_MARK:
+		take_mark(c, value);
+		break;
+	case WIRE_SET_IPTABLES:
+		refuse(c, value, "iptables.enable is true: set it to false, clashsup makes the rules");
+		break;
+	case WIRE_SET_TUN:
+		refuse(c, value, "tun.enable is true: set it to false, or run clashsup with [tproxy] mode = mixed");
+		break;
+	case WIRE_SET_FAKE_IP:
+		if (f->n_fake < CHECK_FAKE_NETS && addr_net_parse(value, &f->fake[f->n_fake]) == 0)
+			f->n_fake++;
+		break;
+	case WIRE_SET_WATCH:
+		if (f->n_watch < CHECK_WATCHES && (f->watch[f->n_watch] = strdup(value)))
+			f->n_watch++;
+		break;
+	case WIRE_SET_APPEND:
+		c->may_append = strcmp(value, "yes") == 0;
+		snprintf(c->why_not, sizeof(c->why_not), "%s", value);
+		break;
+	case WIRE_SET_ALLOW_LAN:
+	case WIRE_SET_BIND_ADDRESS:
+	case WIRE_SET_IPV6:
+	case WIRE_SET_DNS_LISTEN:
+	case WIRE_SET_CONTROLLER_UNIX:
+	case WIRE_SETTINGS:
+		break;
+	}
+}
+
+static void on_record(void *ctx, const struct wire_record *r)
+{
+	struct check *c = ctx;
+
+	if (r->type == WIRE_SETTING)
+		take_setting(c, r->u.setting.key, r->u.setting.value);
+	else if (r->type == WIRE_SUMMARY)
+		c->whole = true;
+	else if (r->type == WIRE_NOTE)
+		snprintf(c->note, sizeof(c->note), "%s", r->u.note.text);
+}
+
+static void listener_or_patch(struct check *c)
+{
+	struct err e = ERR_INIT;
+
+	if (c->has_listener || c->setup->settings->tproxy.mode != MODE_TPROXY)
+		return;
+	if (c->may_append && append_listener(c, &e) == 0)
+		return;
+	c->facts.patch_port = true;
+	snprintf(c->facts.warning, sizeof(c->facts.warning),
+		 "the config has no tproxy-port and no listener could be added (%.120s): asking Mihomo's API for it",
+		 e.code		 ? e.msg
+		 : c->why_not[0] ? c->why_not
+				 : "it could not be inspected");
+}
+
+static void on_inspected(void *ctx, enum helper_end end, const char *why)
+{
+	struct check *c = ctx;
+
+	c->helper = NULL;
+	if (end != HELPER_OK || !c->whole) {
+		/* A fault in the YAML is Mihomo's to name, with its line; anything else must not keep it from starting.
+		 */
+		log_warn(LOG_CLASH, "cannot inspect %s (%s%s%s): going on with defaults", c->setup->config, why,
+			 c->note[0] ? ", " : "", c->note);
+		c->may_append = false;
+	}
+	if (c->refusal[0]) {
+		finish(c, c->refusal);
+		return;
+	}
+	listener_or_patch(c);
+	test_copy(c);
+}
+
+/* ---- the run ---- */
+
+void check_cancel(struct check *c)
+{
+	helper_abandon(c->helper);
+	job_abandon(c->job);
+	c->helper = NULL;
+	c->job = NULL;
+}
+
+static void reset(struct check *c)
+{
+	config_facts_free(&c->facts);
+	c->facts.port = c->setup->settings->tproxy.port;
+	c->whole = c->has_listener = c->may_append = false;
+	c->why_not[0] = c->refusal[0] = c->note[0] = '\0';
+}
+
+void check_start(struct check *c)
+{
+	static const struct helper_ops ops = { on_record, on_inspected };
+	const struct check_setup *s = c->setup;
+	const char *const args[] = { c->copy, s->home, NULL };
+	struct helper_spec spec = { .role = "inspect",
+				    .args = args,
+				    .exec_fd = s->helper_fd,
+				    .path = s->helper_path,
+				    .ids = s->ids,
+				    .caps = inspect_caps,
+				    .deadline_ms = CHECK_INSPECT_MS };
+	struct err e = ERR_INIT;
+
+	check_cancel(c);
+	reset(c);
+	if (copy_config(c, &e) < 0) {
+		finish(c, e.msg);
+		return;
+	}
+	if (helper_start(&c->helper, s->reaper, &spec, &ops, c, &e) < 0) {
+		c->helper = NULL;
+		on_inspected(c, HELPER_FAILED, e.msg);
+	}
+}
+
+int check_new(struct check **out, const struct check_setup *setup, check_done_fn done, void *ctx, struct err *e)
+{
+	struct check *c = calloc(1, sizeof(*c));
+	int r;
+
+	if (!c)
+		return err_set(e, ENOMEM, "out of memory");
+	c->setup = setup;
+	c->done = done;
+	c->ctx = ctx;
+	r = io_path(c->copy, sizeof(c->copy), e, "%s/config.yaml.new", setup->run_dir);
+	if (r == 0)
+		r = io_path(c->final, sizeof(c->final), e, "%s/config.yaml", setup->run_dir);
+	if (r < 0) {
+		free(c);
+		return r;
+	}
+	*out = c;
+	return 0;
+}
+
+void check_free(struct check *c)
+{
+	if (!c)
+		return;
+	check_cancel(c);
+	config_facts_free(&c->facts);
+	free(c);
+}

@@ -1,0 +1,172 @@
+#include <cjson/cJSON.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "daemon/clock.h"
+#include "daemon/supervisor.h"
+
+static void add_warning(struct report *r, const char *text)
+{
+	if (text[0] && r->n_warnings < REPORT_WARNINGS)
+		snprintf(r->warnings[r->n_warnings++], REPORT_TEXT, "%s", text);
+}
+
+static void report_mihomo(const struct supervisor *s, struct report *r)
+{
+	r->mihomo.pid = s->mihomo.proc.pid;
+	r->mihomo.since = s->child_since;
+	r->mihomo.restarts = (s->starts ? s->starts - 1 : 0) + s->mihomo.restarts_in_place;
+	r->mihomo.exited = s->exited;
+	r->mihomo.exit_code = WIFEXITED(s->exit_status) ? WEXITSTATUS(s->exit_status) : -1;
+	r->mihomo.exit_signal = WIFSIGNALED(s->exit_status) ? WTERMSIG(s->exit_status) : 0;
+	r->mihomo.exit_at = s->exit_at;
+	r->probe.ok = s->health.ok;
+	r->probe.latency_us = s->health.latency_us;
+	r->probe.fails = s->health.policy.fails;
+}
+
+static void report_net(const struct supervisor *s, struct report *r)
+{
+	bool armed = s->machine.life.net == NET_ARMED;
+
+	r->tproxy.port = s->facts.port ? s->facts.port : s->settings->tproxy.port;
+	r->tproxy.armed_in_us = s->armed_in_us;
+	r->tproxy.last_disarm_us = s->disarm_us;
+	for (unsigned f = 0; f < IP_FAMILIES; f++) {
+		bool in = armed && s->net.family[f];
+		const char *why = s->net.note[f][0] ? s->net.note[f] : net_state_name(s->machine.life.net);
+
+		snprintf(r->tproxy.family[f], REPORT_TEXT, "%s", in ? "armed" : why);
+		r->ipset.count[f] = s->servers.on ? ledger_count(s->servers.ledger, (enum ip_family)f) : 0;
+	}
+	snprintf(r->iptables_note, sizeof(r->iptables_note), "ok");
+	r->ipset.name = s->settings->ipset.name;
+	r->ipset.updated = s->servers.updated;
+	r->extract.running = s->servers.helper != NULL;
+	r->extract.last = s->servers.last;
+	r->extract.duration_ms = s->servers.duration_ms;
+	r->extract.endpoints = s->servers.summary.endpoints;
+	r->extract.names = s->servers.summary.names;
+	r->extract.unresolved = s->servers.summary.unresolved;
+	r->extract.skipped = s->servers.summary.skipped;
+}
+
+/* What the present state waits for, in one sentence. */
+static const char *waiting_for(const struct supervisor *s)
+{
+	switch (s->machine.life.child) {
+	case CHILD_WAITING:
+		return s->waiting_for;
+	case CHILD_STARTING:
+		return s->mihomo.waiting_for;
+	case CHILD_CHECKING:
+		return "the check of Mihomo's config";
+	case CHILD_BACKOFF:
+		return "the next start of Mihomo (backoff)";
+	case CHILD_UNHEALTHY:
+		return "an answer of Mihomo";
+	case CHILD_STOPPED:
+	case CHILD_READY:
+	case CHILD_STOPPING:
+	case CHILD_RESTARTING:
+	case CHILD_FAILED:
+	case CHILD_STATES:
+		break;
+	}
+	return "";
+}
+
+static char *answer_status(const struct supervisor *s, bool privileged)
+{
+	const struct lifecycle *l = &s->machine.life;
+	struct report *r = calloc(1, sizeof(*r));
+	char *json, *answer = NULL;
+
+	if (!r)
+		return NULL;
+	r->child = child_state_name(l->child);
+	r->net = net_state_name(l->net);
+	r->mode = l->tproxy ? "tproxy" : "mixed";
+	r->backend = "iptables";
+	r->on_death = "open";
+	r->since = s->since;
+	r->state = report_state(r->child, r->net, r->mode);
+	r->full = privileged;
+	report_mihomo(s, r);
+	report_net(s, r);
+	if (privileged || l->child != CHILD_WAITING)
+		snprintf(r->waiting_for, sizeof(r->waiting_for), "%s", waiting_for(s));
+	add_warning(r, s->config_warning);
+	add_warning(r, s->facts.warning);
+	add_warning(r, s->servers.warning);
+	json = report_json(r);
+	if (json && asprintf(&answer, "{\"version\":%d,\"ok\":true,\"status\":%s}", CTL_VERSION, json) < 0)
+		answer = NULL;
+	free(json);
+	free(r);
+	return answer;
+}
+
+static void add_ip(void *ctx, const struct addr *a, bool enters)
+{
+	char text[ADDR_TEXT];
+	(void)enters;
+
+	cJSON_AddItemToArray(ctx, cJSON_CreateString(addr_text(a, text)));
+}
+
+static char *answer_ips(const struct supervisor *s)
+{
+	cJSON *o = cJSON_CreateObject(), *list;
+	char *text;
+
+	cJSON_AddNumberToObject(o, "version", CTL_VERSION);
+	cJSON_AddBoolToObject(o, "ok", true);
+	list = cJSON_AddArrayToObject(o, "ips");
+	if (s->servers.on)
+		ledger_each(s->servers.ledger, add_ip, list);
+	text = cJSON_PrintUnformatted(o);
+	cJSON_Delete(o);
+	return text;
+}
+
+char *control_handle(void *ctx, const struct ctl_request *request)
+{
+	struct supervisor *s = ctx;
+
+	if (s->shutting_down && request->cmd != CTL_STATUS && request->cmd != CTL_SHUTDOWN)
+		return ctl_answer_error("clashsup is shutting down");
+	switch (request->cmd) {
+	case CTL_STATUS:
+		return answer_status(s, request->privileged);
+	case CTL_IPS:
+		return answer_ips(s);
+	case CTL_START:
+		policy_restart_reset(&s->restart);
+		machine_post(&s->machine, EV_START);
+		break;
+	case CTL_STOP:
+		machine_post(&s->machine, EV_STOP);
+		break;
+	case CTL_RESTART:
+		policy_restart_reset(&s->restart);
+		machine_post(&s->machine, EV_RESTART);
+		break;
+	case CTL_SHUTDOWN:
+		supervisor_shutdown(s);
+		break;
+	case CTL_MODE:
+		supervisor_set_mode(s, !request->mixed);
+		break;
+	case CTL_REFRESH:
+		if (!s->servers.on)
+			return ctl_answer_error("there is no set to refresh: TProxy is not applied");
+		servers_extract(&s->servers, false);
+		break;
+	case CTL_CMDS:
+		return ctl_answer_error("unknown command");
+	}
+	return ctl_answer_ok();
+}

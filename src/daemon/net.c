@@ -1,0 +1,302 @@
+#include "daemon/net.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "clashsup/log.h"
+#include "clashsup/route.h"
+
+#define SET_NAME 32
+#define BUSY_RETRY_S 0.02 /* a set is in use for a moment after its last rule went */
+#define BUSY_TRIES 25
+#define RETRY_MAX_S 30.0
+
+static const char *const type_servers[IP_FAMILIES] = { "hash:ip family inet maxelem 131072",
+						       "hash:ip family inet6 maxelem 131072" };
+static const char *const type_reserved[IP_FAMILIES] = { "hash:net family inet", "hash:net family inet6" };
+static const char *const type_lease[IP_FAMILIES] = { LEASE_SET_TYPE_V4, LEASE_SET_TYPE_V6 };
+static const char *const family_name[IP_FAMILIES] = { "IPv4", "IPv6" };
+
+static void name_of(const char *base, enum ip_family f, char *buf, size_t cap)
+{
+	snprintf(buf, cap, "%s%s", base, f == IP_V6 ? "6" : "");
+}
+
+void net_set_name(const struct net *n, enum ip_family f, char *buf, size_t cap)
+{
+	name_of(n->settings->ipset.name, f, buf, cap);
+}
+
+static void leave_out(struct net *n, enum ip_family f, const char *why)
+{
+	n->family[f] = false;
+	if (strcmp(n->note[f], why) == 0)
+		return;
+	snprintf(n->note[f], sizeof(n->note[f]), "%s", why);
+	log_warn(LOG_CLASH, "%s is left out: %s", family_name[f], why);
+}
+
+/* ---- arm ---- */
+
+static int create_sets(struct net *n, enum ip_family f, struct err *e)
+{
+	const char *base[] = { n->settings->ipset.name, FWPLAN_RESERVED_SET, FWPLAN_LEASE_SET };
+	const char *type[] = { type_servers[f], type_reserved[f], type_lease[f] };
+	const char *const *nets;
+	char name[SET_NAME];
+	size_t n_nets;
+
+	for (unsigned i = 0; i < 3; i++) {
+		int r;
+
+		name_of(base[i], f, name, sizeof(name));
+		r = ipset_create(n->ipset, name, type[i], e);
+		if (r < 0)
+			return r;
+	}
+	nets = fwplan_reserved(f, &n_nets);
+	name_of(FWPLAN_RESERVED_SET, f, name, sizeof(name));
+	return ipset_add_nets(n->ipset, name, nets, n_nets, e);
+}
+
+/* Sets and routes of one family; what cannot work leaves the family out, with the reason. */
+static void prepare_family(struct net *n, enum ip_family f, const char *listener_note)
+{
+	struct err e = ERR_INIT;
+
+	n->family[f] = false;
+	if (n->settings->tproxy.family[f] == SETTING_NO) {
+		snprintf(n->note[f], sizeof(n->note[f]), "switched off in the configuration");
+		return;
+	}
+	if (*listener_note) {
+		leave_out(n, f, listener_note);
+		return;
+	}
+	if (create_sets(n, f, &e) < 0 || route_add(f, n->plan.mark, n->settings->tproxy.table, &e) < 0) {
+		leave_out(n, f, e.msg);
+		return;
+	}
+	n->family[f] = true;
+}
+
+static void arm_failed(struct net *n, const char *why)
+{
+	if (n->failures++ < 3)
+		log_error(LOG_CLASH, "cannot apply TProxy: %s", why);
+	n->tell(n->ctx, NET_EV_ARM_FAILED);
+}
+
+static void on_applied(void *ctx, const struct firewall_result *result)
+{
+	struct net *n = ctx;
+	struct err e = ERR_INIT;
+
+	if (result->aborted || n->removing) {
+		if (n->removing)
+			net_remove(n);
+		return;
+	}
+	for (unsigned f = 0; f < IP_FAMILIES; f++) {
+		if (n->family[f] && result->family[f] < 0)
+			leave_out(n, (enum ip_family)f, result->err[f].msg);
+	}
+	if (!n->family[IP_V4] && !n->family[IP_V6]) {
+		arm_failed(n, n->note[IP_V4]);
+		return;
+	}
+	if (lease_refresh(n->lease, n->family, &e) < 0) {
+		arm_failed(n, e.msg);
+		return;
+	}
+	for (unsigned f = 0; f < IP_FAMILIES; f++) {
+		if (n->family[f])
+			snprintf(n->note[f], sizeof(n->note[f]), "armed");
+	}
+	n->on = true;
+	n->failures = 0;
+	n->tell(n->ctx, NET_EV_ARMED);
+}
+
+static void apply(struct net *n)
+{
+	struct err e = ERR_INIT;
+
+	if (!n->family[IP_V4] && !n->family[IP_V6]) {
+		arm_failed(n, n->note[IP_V4]);
+		return;
+	}
+	if (firewall_apply(n->firewall, &n->plan, n->family, on_applied, n, &e) < 0)
+		arm_failed(n, e.msg);
+}
+
+static void on_again(struct ev_loop *loop, ev_timer *w, int revents)
+{
+	(void)loop;
+	(void)revents;
+	apply(w->data);
+}
+
+void net_arm(struct net *n, const struct net_plan *plan)
+{
+	double wait = n->failures ? (double)(1u << (n->failures > 5 ? 5 : n->failures - 1)) : 0.0;
+
+	n->removing = false;
+	memcpy(n->marks, plan->marks, plan->n_marks * sizeof(n->marks[0]));
+	n->plan = (struct fwplan_params){ .server_set = n->settings->ipset.name,
+					  .port = plan->port,
+					  .mark = n->settings->tproxy.mark,
+					  .core_gid = plan->core_gid,
+					  .routing_marks = n->marks,
+					  .n_routing_marks = plan->n_marks,
+					  .local = n->settings->tproxy.local };
+	for (unsigned f = 0; f < IP_FAMILIES; f++)
+		prepare_family(n, (enum ip_family)f, plan->family_note[f]);
+	n->tell(n->ctx, NET_EV_SETS);
+	if (wait <= 0.0) {
+		apply(n);
+		return;
+	}
+	ev_timer_stop(n->loop, &n->again);
+	ev_timer_set(&n->again, wait > RETRY_MAX_S ? RETRY_MAX_S : wait, 0.0);
+	ev_timer_start(n->loop, &n->again);
+}
+
+void net_abort(struct net *n)
+{
+	ev_timer_stop(n->loop, &n->again);
+	firewall_abort(n->firewall);
+}
+
+int net_keep(struct net *n, struct err *e)
+{
+	return n->on ? lease_refresh(n->lease, n->family, e) : 0;
+}
+
+/* ---- disarm ---- */
+
+void net_switch_off(struct net *n)
+{
+	struct err e = ERR_INIT;
+
+	n->on = false;
+	if (lease_off(n->lease, &e) < 0)
+		log_error(LOG_CLASH, "cannot empty the lease, it ends by itself in %d s: %s", LEASE_SECONDS, e.msg);
+	if (lease_forget_flows(n->lease, &e) < 0)
+		log_warn(LOG_CLASH, "cannot forget proxied flows: %s", e.msg);
+}
+
+static void destroy_sets(struct net *n)
+{
+	const char *base[] = { n->settings->ipset.name, FWPLAN_RESERVED_SET, FWPLAN_LEASE_SET };
+	struct err e = ERR_INIT;
+	char name[SET_NAME];
+	bool busy = false;
+
+	for (unsigned f = 0; f < IP_FAMILIES; f++) {
+		for (unsigned i = 0; i < 3; i++) {
+			name_of(base[i], (enum ip_family)f, name, sizeof(name));
+			busy |= ipset_destroy(n->ipset, name, &e) < 0;
+		}
+	}
+	if (!busy) {
+		n->sweep = false;
+		n->tell(n->ctx, NET_EV_REMOVED);
+		return;
+	}
+	if (n->busy_tries++ < BUSY_TRIES) {
+		ev_timer_stop(n->loop, &n->busy);
+		ev_timer_set(&n->busy, BUSY_RETRY_S, 0.0);
+		ev_timer_start(n->loop, &n->busy);
+		return;
+	}
+	log_error(LOG_CLASH, "cannot destroy ipset: %s", e.msg);
+	n->tell(n->ctx, NET_EV_REMOVE_FAILED);
+}
+
+static void on_busy(struct ev_loop *loop, ev_timer *w, int revents)
+{
+	(void)loop;
+	(void)revents;
+	destroy_sets(w->data);
+}
+
+static void on_removed(void *ctx, const struct firewall_result *result)
+{
+	struct net *n = ctx;
+
+	for (unsigned f = 0; f < IP_FAMILIES; f++) {
+		if (result->family[f] == 0)
+			continue;
+		log_error(LOG_CLASH, "cannot take out the %s rules (traffic is direct all the same): %s",
+			  family_name[f], result->err[f].msg);
+		n->tell(n->ctx, NET_EV_REMOVE_FAILED);
+		return;
+	}
+	n->busy_tries = 0;
+	destroy_sets(n);
+}
+
+void net_remove(struct net *n)
+{
+	struct err e = ERR_INIT;
+
+	ev_timer_stop(n->loop, &n->again);
+	ev_timer_stop(n->loop, &n->busy);
+	n->removing = firewall_busy(n->firewall);
+	if (n->removing) /* its end starts the removal */
+		return;
+	if (n->sweep) {
+		net_switch_off(n);
+		net_remove_routes(n);
+	}
+	for (unsigned f = 0; f < IP_FAMILIES; f++) {
+		if (n->family[f])
+			n->note[f][0] = '\0';
+		n->family[f] = false;
+	}
+	if (firewall_remove(n->firewall, n->sweep, on_removed, n, &e) < 0) {
+		log_error(LOG_CLASH, "cannot take out the rules: %s", e.msg);
+		n->tell(n->ctx, NET_EV_REMOVE_FAILED);
+	}
+}
+
+void net_remove_routes(struct net *n)
+{
+	struct err e = ERR_INIT;
+	(void)n;
+
+	for (unsigned f = 0; f < IP_FAMILIES; f++) {
+		if (route_sweep((enum ip_family)f, &e) < 0)
+			log_warn(LOG_CLASH, "cannot remove the %s policy routing: %s", family_name[f], e.msg);
+	}
+}
+
+int net_init(struct net *n, struct err *e)
+{
+	int r = ipset_open(&n->ipset, e);
+
+	if (r == 0)
+		r = lease_open(&n->lease, n->settings->tproxy.mark, e);
+	if (r == 0)
+		r = firewall_new(&n->firewall, n->reaper, e);
+	if (r < 0) {
+		net_deinit(n);
+		return r;
+	}
+	n->sweep = true;
+	ev_timer_init(&n->again, on_again, 0.0, 0.0);
+	ev_timer_init(&n->busy, on_busy, 0.0, 0.0);
+	n->again.data = n->busy.data = n;
+	return 0;
+}
+
+void net_deinit(struct net *n)
+{
+	ev_timer_stop(n->loop, &n->again);
+	ev_timer_stop(n->loop, &n->busy);
+	firewall_free(n->firewall);
+	lease_close(n->lease);
+	ipset_close(n->ipset);
+}

@@ -1,0 +1,401 @@
+#include "daemon/servers.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <ifaddrs.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clashsup/io.h"
+#include "clashsup/log.h"
+#include "daemon/clock.h"
+
+enum { ADD, DEL };
+
+static const uint32_t extract_caps[WIRE_TYPES] = { [WIRE_ADDRESS] = LEDGER_MAX,
+						   [WIRE_UNRESOLVED] = LEDGER_MAX,
+						   [WIRE_SOURCE] = 4096,
+						   [WIRE_SUMMARY] = 1,
+						   [WIRE_NOTE] = 64 };
+
+static struct report_time now(void)
+{
+	return (struct report_time){ clock_wall_ms(), clock_ms() };
+}
+
+static size_t known(const struct servers *s)
+{
+	return ledger_count(s->ledger, IP_V4) + ledger_count(s->ledger, IP_V6);
+}
+
+/* ---- the queue to the kernel ---- */
+
+static void queue_start(struct servers *s)
+{
+	if (ev_is_active(&s->flush))
+		return;
+	ev_timer_set(&s->flush, 0.0, 0.0);
+	ev_timer_start(s->loop, &s->flush);
+}
+
+static void queue_clear(struct servers *s)
+{
+	memset(s->queued, 0, sizeof(s->queued));
+	memset(s->at, 0, sizeof(s->at));
+	ev_timer_stop(s->loop, &s->flush);
+}
+
+static void queue_put(struct servers *s, int what, const struct addr *a)
+{
+	if (s->queued[what] == s->cap[what]) {
+		size_t cap = s->cap[what] ? s->cap[what] * 2 : 256;
+		struct addr *grown = realloc(s->queue[what], cap * sizeof(*grown));
+
+		if (!grown) {
+			log_error(LOG_PROXY_IPS, "out of memory: an address is missing in the set until the next run");
+			return;
+		}
+		s->queue[what] = grown;
+		s->cap[what] = cap;
+	}
+	s->queue[what][s->queued[what]++] = *a;
+	queue_start(s);
+}
+
+/* Changes of one family out of the next IPSET_BATCH of the queue. */
+static int flush_family(struct servers *s, enum ip_family f, const size_t n[2], struct err *e)
+{
+	struct addr part[2][IPSET_BATCH];
+	size_t used[2] = { 0, 0 };
+	char name[32];
+
+	for (int what = ADD; what <= DEL; what++) {
+		for (size_t i = 0; i < n[what]; i++) {
+			const struct addr *a = &s->queue[what][s->at[what] + i];
+
+			if (a->family == f)
+				part[what][used[what]++] = *a;
+		}
+	}
+	if (!used[ADD] && !used[DEL])
+		return 0;
+	snprintf(name, sizeof(name), "%s%s", s->settings->ipset.name, f == IP_V6 ? "6" : "");
+	return ipset_change(s->ipset, name, part[ADD], used[ADD], part[DEL], used[DEL], e);
+}
+
+static void on_flush(struct ev_loop *loop, ev_timer *w, int revents)
+{
+	struct servers *s = w->data;
+	struct err e = ERR_INIT;
+	size_t n[2];
+	(void)loop;
+	(void)revents;
+
+	for (int what = ADD; what <= DEL; what++) {
+		size_t left = s->queued[what] - s->at[what];
+
+		n[what] = left > IPSET_BATCH / 2 ? IPSET_BATCH / 2 : left;
+	}
+	for (unsigned f = 0; f < IP_FAMILIES; f++) {
+		if (flush_family(s, (enum ip_family)f, n, &e) < 0)
+			log_error(LOG_PROXY_IPS, "cannot update ipset: %s", e.msg);
+	}
+	s->at[ADD] += n[ADD];
+	s->at[DEL] += n[DEL];
+	s->updated = now();
+	if (s->at[ADD] == s->queued[ADD] && s->at[DEL] == s->queued[DEL])
+		queue_clear(s);
+	else
+		queue_start(s);
+}
+
+/* ---- a run ---- */
+
+static bool own_address(const struct addr *a)
+{
+	struct ifaddrs *list, *i;
+	bool found = false;
+
+	if (getifaddrs(&list) < 0)
+		return false;
+	for (i = list; i && !found; i = i->ifa_next) {
+		if (!i->ifa_addr || i->ifa_addr->sa_family != addr_af(a))
+			continue;
+		if (a->family == IP_V4)
+			found = memcmp(&((struct sockaddr_in *)(void *)i->ifa_addr)->sin_addr, a->bytes, 4) == 0;
+		else
+			found = memcmp(&((struct sockaddr_in6 *)(void *)i->ifa_addr)->sin6_addr, a->bytes, 16) == 0;
+	}
+	freeifaddrs(list);
+	return found;
+}
+
+static bool in_fake_range(const struct servers *s, const struct addr *a)
+{
+	for (size_t i = 0; i < s->n_fake; i++) {
+		if (addr_in(a, &s->fake[i]))
+			return true;
+	}
+	return false;
+}
+
+static void run_over(struct servers *s);
+
+/* A record that no honest helper sends: it is ended, and what it said of removals does not count. */
+static void distrust(struct servers *s, const char *what)
+{
+	log_error(LOG_PROXY_IPS, "the extractor sent %s: ended, the set stays as it is", what);
+	snprintf(s->warning, sizeof(s->warning), "the extractor sent %.200s", what);
+	helper_abandon(s->helper);
+	s->helper = NULL;
+	s->refused = true;
+	ledger_begin(s->ledger);
+	run_over(s);
+}
+
+static void take_address(struct servers *s, const struct wire_record *r)
+{
+	const struct addr *a = &r->u.address.addr;
+	char text[ADDR_TEXT], what[128];
+	int n;
+
+	if (addr_is_special(a)) {
+		snprintf(what, sizeof(what), "the forbidden address %s", addr_text(a, text));
+		distrust(s, what);
+		return;
+	}
+	if (in_fake_range(s, a) || own_address(a))
+		return;
+	n = ledger_add(s->ledger, a, r->u.address.source, r->u.address.host, clock_ms());
+	if (n == 1) {
+		s->changed = true;
+		queue_put(s, ADD, a);
+	} else if (n < 0) {
+		log_error(LOG_PROXY_IPS, "%s is left out: %s", addr_text(a, text),
+			  n == -ENOSPC ? "more addresses than the ledger takes" : "out of memory");
+	}
+}
+
+static void on_record(void *ctx, const struct wire_record *r)
+{
+	struct servers *s = ctx;
+
+	if (s->refused)
+		return;
+	switch (r->type) {
+	case WIRE_ADDRESS:
+		take_address(s, r);
+		break;
+	case WIRE_UNRESOLVED:
+		ledger_unresolved(s->ledger, r->u.unresolved.source, r->u.unresolved.host);
+		break;
+	case WIRE_SOURCE:
+		ledger_source(s->ledger, r->u.source.source, r->u.source.complete);
+		break;
+	case WIRE_SUMMARY:
+		s->whole = true;
+		s->summary = r->u.summary;
+		break;
+	case WIRE_NOTE:
+		log_line(r->u.note.warn ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, LOG_PROXY_IPS, "%s", r->u.note.text);
+		break;
+	case WIRE_SETTING:
+	case WIRE_HEALTH:
+	case WIRE_TYPES:
+		break;
+	}
+}
+
+static void on_leave(void *ctx, const struct addr *a, bool enters)
+{
+	struct servers *s = ctx;
+	(void)enters;
+
+	s->changed = true;
+	queue_put(s, DEL, a);
+}
+
+static void say_result(const struct servers *s)
+{
+	const char *set = s->settings->ipset.name;
+	size_t count = known(s);
+
+	if (s->by_clock) {
+		if (!s->changed)
+			return;
+		log_info(LOG_PROXY_IPS, "Proxy IPs changed, updating ipset (old: %zu, new: %zu)", s->before, count);
+		log_info(LOG_PROXY_IPS, "ipset updated successfully");
+		return;
+	}
+	if (!count) {
+		log_info(LOG_CLASH, "No proxy IPs found");
+		return;
+	}
+	log_info(LOG_CLASH, "Found %zu unique proxy IPs, updating ipset...", count);
+	if (!s->changed)
+		log_info(LOG_CLASH, "Proxy IPs unchanged, skipping update");
+	else
+		log_info(LOG_CLASH, "Updated ipset %s: %zu → %zu IPs", set, s->before, count);
+}
+
+/* Behind a run, however it ended. */
+static void run_over(struct servers *s)
+{
+	s->last = now();
+	s->duration_ms = s->last.mono_ms - s->began_ms;
+	if (s->again && s->on) {
+		s->again = false;
+		servers_extract(s, false);
+	}
+}
+
+static void on_end(void *ctx, enum helper_end end, const char *why)
+{
+	struct servers *s = ctx;
+
+	s->helper = NULL;
+	if (end == HELPER_OK && s->whole) {
+		ledger_end(s->ledger, true, clock_ms(), s->settings->extract.grace_ms, on_leave, s);
+		s->warning[0] = '\0';
+		say_result(s);
+	} else {
+		log_error(LOG_CLASH, "Failed to update proxy IPs (will retry in monitoring loop): %s", why);
+		snprintf(s->warning, sizeof(s->warning), "the last extraction failed: %.200s", why);
+		ledger_end(s->ledger, false, clock_ms(), s->settings->extract.grace_ms, on_leave, s);
+	}
+	run_over(s);
+}
+
+struct arguments {
+	char config[PATH_MAX], api[PATH_MAX], timeout[24], name_timeout[24], concurrency[24], max_file[24];
+	const char *argv[24];
+};
+
+static int build_arguments(const struct servers *s, struct arguments *a, struct err *e)
+{
+	const struct settings *c = s->settings;
+	size_t n = 0;
+	int r = io_path(a->config, sizeof(a->config), e, "%s/config.yaml", s->run_dir);
+
+	if (r == 0)
+		r = io_path(a->api, sizeof(a->api), e, "%s/api.sock", s->run_dir);
+	snprintf(a->timeout, sizeof(a->timeout), "%lld", (long long)c->extract.timeout_ms);
+	snprintf(a->name_timeout, sizeof(a->name_timeout), "%lld", (long long)c->extract.name_timeout_ms);
+	snprintf(a->concurrency, sizeof(a->concurrency), "%u", c->extract.concurrency);
+	snprintf(a->max_file, sizeof(a->max_file), "%llu", (unsigned long long)c->extract.max_file);
+	a->argv[n++] = a->config;
+	a->argv[n++] = s->home;
+	a->argv[n++] = "--api";
+	a->argv[n++] = a->api;
+	a->argv[n++] = "--timeout";
+	a->argv[n++] = a->timeout;
+	a->argv[n++] = "--name-timeout";
+	a->argv[n++] = a->name_timeout;
+	a->argv[n++] = "--concurrency";
+	a->argv[n++] = a->concurrency;
+	a->argv[n++] = "--max-file";
+	a->argv[n++] = a->max_file;
+	a->argv[n++] = "--resolver";
+	a->argv[n++] = c->extract.resolver;
+	a->argv[n++] = "--provider-dir";
+	a->argv[n++] = c->extract.provider_dir[0] ? c->extract.provider_dir : s->home;
+	a->argv[n] = NULL;
+	return r;
+}
+
+void servers_extract(struct servers *s, bool by_clock)
+{
+	static const struct helper_ops ops = { on_record, on_end };
+	struct helper_spec spec = { .role = "extract",
+				    .exec_fd = s->helper_fd,
+				    .path = s->helper_path,
+				    .ids = s->ids,
+				    .caps = extract_caps,
+				    /* its own deadline comes first; this one is for a helper that does not keep it */
+				    .deadline_ms = s->settings->extract.timeout_ms + 2000 };
+	struct arguments a;
+	struct err e = ERR_INIT;
+
+	if (!s->on)
+		return;
+	if (s->helper) {
+		s->again = true;
+		return;
+	}
+	if (by_clock)
+		log_info(LOG_PROXY_IPS, "Checking for proxy IP updates...");
+	else
+		log_info(LOG_CLASH, "Extracting proxy server IPs (async)...");
+	s->by_clock = by_clock;
+	s->whole = s->changed = s->refused = false;
+	s->before = known(s);
+	s->began_ms = clock_ms();
+	ledger_begin(s->ledger);
+	spec.args = a.argv;
+	if (build_arguments(s, &a, &e) < 0 || helper_start(&s->helper, s->reaper, &spec, &ops, s, &e) < 0) {
+		s->helper = NULL;
+		on_end(s, HELPER_FAILED, e.msg);
+	}
+}
+
+/* ---- on and off ---- */
+
+static void on_periodic(struct ev_loop *loop, ev_timer *w, int revents)
+{
+	(void)loop;
+	(void)revents;
+	servers_extract(w->data, true);
+}
+
+static void on_known(void *ctx, const struct addr *a, bool enters)
+{
+	(void)enters;
+	queue_put(ctx, ADD, a);
+}
+
+void servers_on(struct servers *s)
+{
+	s->on = true;
+	queue_clear(s);
+	ledger_each(s->ledger, on_known, s);
+	if (s->queued[ADD])
+		on_flush(s->loop, &s->flush, 0);
+	ev_timer_again(s->loop, &s->periodic);
+}
+
+void servers_off(struct servers *s)
+{
+	s->on = s->again = false;
+	helper_abandon(s->helper);
+	s->helper = NULL;
+	queue_clear(s);
+	ev_timer_stop(s->loop, &s->periodic);
+}
+
+void servers_forget(struct servers *s)
+{
+	servers_off(s);
+	ledger_clear(s->ledger);
+}
+
+int servers_init(struct servers *s, struct err *e)
+{
+	s->ledger = ledger_new();
+	if (!s->ledger)
+		return err_set(e, ENOMEM, "out of memory");
+	ev_timer_init(&s->flush, on_flush, 0.0, 0.0);
+	ev_timer_init(&s->periodic, on_periodic, 0.0, (double)s->settings->extract.interval_ms / 1000.0);
+	s->flush.data = s->periodic.data = s;
+	return 0;
+}
+
+void servers_deinit(struct servers *s)
+{
+	servers_off(s);
+	ledger_free(s->ledger);
+	free(s->queue[ADD]);
+	free(s->queue[DEL]);
+}

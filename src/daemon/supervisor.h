@@ -1,0 +1,100 @@
+/*
+ * supervisor: the loop. Watchers become events, events become actions, actions
+ * become effects (docs/ARCHITECTURE.md). This header is for the daemon's own files.
+ */
+#ifndef DAEMON_SUPERVISOR_H
+#define DAEMON_SUPERVISOR_H
+
+#include <ev.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "clashsup/ctl.h"
+#include "clashsup/policy.h"
+#include "clashsup/report.h"
+#include "clashsup/settings.h"
+#include "clashsup/watch.h"
+#include "daemon/check.h"
+#include "daemon/health.h"
+#include "daemon/machine.h"
+#include "daemon/mihomo.h"
+#include "daemon/net.h"
+#include "daemon/servers.h"
+
+struct supervisor {
+	struct settings *settings;
+	struct ev_loop *loop;
+	struct reaper reaper;
+	struct machine machine;
+	struct effects effects;
+
+	char home[PATH_MAX], config[PATH_MAX];
+	char run_dir[PATH_MAX]; /* RUN/mihomo */
+	char helper_path[PATH_MAX];
+	int helper_fd;
+	int instance; /* the abstract socket that says "one a network namespace" */
+	struct sandbox_ids ids;
+
+	struct mihomo mihomo;
+	struct check_setup check_setup;
+	struct check *check;
+	struct config_facts facts; /* of the copy in force; watch list not kept here */
+	struct net net;
+	struct servers servers;
+	struct health health;
+	struct watch *watch;
+	struct ctl *ctl;
+	struct policy_restart restart;
+
+	ev_timer tick, backoff, hang, retry, give_up;
+	ev_signal signals[3]; /* TERM, INT, HUP */
+	ev_prepare flush_log;
+	ev_io log_writable;
+
+	bool shutting_down;
+	int exit_code;
+	unsigned ticks;
+	unsigned retries;
+	int64_t backoff_ms;
+	int64_t sign_us; /* when the thing that is being acted on was first known */
+	bool crashed;	 /* the disarm in hand is due to a death */
+	bool recovering; /* the next arming is not the first */
+
+	/* for status */
+	struct report_time since, child_since, exit_at;
+	uint32_t starts;
+	bool exited;
+	int exit_status;
+	int64_t armed_in_us, disarm_us;
+	char waiting_for[REPORT_TEXT];
+	char config_warning[REPORT_TEXT];
+};
+
+/* Runs until a stop; the process's exit status. */
+int supervisor_run(struct settings *settings);
+
+/* Removes what a dead supervisor left in the kernel: `clashsup cleanup`. */
+int supervisor_cleanup(struct settings *settings);
+
+/* Chooses Mihomo's home and config; false when there is no config yet. */
+bool supervisor_find_config(const struct settings *s, char home[PATH_MAX], char config[PATH_MAX]);
+
+/* control.c: answers one request of the control socket. */
+char *control_handle(void *ctx, const struct ctl_request *request);
+void supervisor_shutdown(struct supervisor *s);
+void supervisor_set_mode(struct supervisor *s, bool tproxy);
+
+/* narrate.c: the log lines of the lifecycle. */
+void narrate_action(const struct supervisor *s, enum lifecycle_action action);
+void narrate_move(const struct supervisor *s, const struct lifecycle *from, const struct lifecycle *to,
+		  enum lifecycle_event event);
+void narrate_armed(const struct supervisor *s);
+void narrate_exit(int status, int64_t lived_ms);
+
+/* instance.c: one supervisor a network namespace, and the Mihomo that a killed one may have left. */
+int instance_claim(struct err *e);
+void instance_note_child(const char *run_dir, pid_t pid);
+void instance_end_leftover(const char *run_dir);
+
+#endif

@@ -1,2 +1,0 @@
-/* placeholder until the ring has a module */
-typedef int placeholder_t;
