@@ -1,0 +1,83 @@
+# shellcheck shell=bash
+# What the tests and init/try need on the machine. Sourced, not run.
+#
+#	install_packages   installs the Debian packages that are missing (root)
+#	find_mihomo        sets MIHOMO to a real Mihomo, building one if need be
+#
+# Both speak on standard error in whole sentences and return non-zero when the
+# caller cannot go on.
+
+MIHOMO_VERSION=v1.19.30
+
+DEPS_BUILD="gcc cmake ninja-build pkg-config libev-dev libcurl4-openssl-dev libyaml-dev libcjson-dev libipset-dev
+	libcap-ng-dev libinih-dev libmnl-dev libc-ares-dev libseccomp-dev libcmocka-dev nettle-dev"
+DEPS_RUN="iptables ipset nftables iproute2 conntrack util-linux kmod procps python3 curl ca-certificates"
+DEPS_CHECK="clang clang-tidy clang-format libclang-rt-14-dev valgrind mandoc"
+
+# install_packages [all]: with `all` also what only the static stages of tests/run need.
+install_packages()
+{
+	local package missing=() wanted="$DEPS_BUILD $DEPS_RUN"
+
+	[ "${1:-}" = all ] && wanted="$wanted $DEPS_CHECK"
+	for package in $wanted; do
+		dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+	done
+	[ ${#missing[@]} -eq 0 ] && return 0
+	if ! command -v apt-get >/dev/null; then
+		echo "These packages are missing and there is no apt-get to install them: ${missing[*]}" >&2
+		return 1
+	fi
+	echo "Installing ${#missing[@]} packages: ${missing[*]}" >&2
+	# The lists may be absent or old: fetch them only when the install fails without.
+	deps_apt install "${missing[@]}" 2>/dev/null && return 0
+	deps_apt update && deps_apt install "${missing[@]}" && return 0
+	echo "apt-get could not install them; its own words are above." >&2
+	return 1
+}
+
+deps_apt()
+{
+	local verb=$1
+
+	shift
+	if [ "$verb" = update ]; then
+		apt-get -q update </dev/null >/dev/null
+	else
+		DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends "$verb" "$@" </dev/null >/dev/null
+	fi
+}
+
+# find_mihomo SOURCE_DIR: $MIHOMO, PATH, the cache, or a build by Go from the pinned module.
+find_mihomo()
+{
+	local cache=${CLASHSUP_CACHE:-/var/cache/clashsup} kept
+
+	kept=$cache/mihomo-$MIHOMO_VERSION
+	if [ -n "${MIHOMO:-}" ]; then
+		[ -x "$MIHOMO" ] && export MIHOMO && return 0
+		echo "MIHOMO=$MIHOMO is not an executable file." >&2
+		return 1
+	fi
+	MIHOMO=$(command -v mihomo) || MIHOMO=$kept
+	export MIHOMO
+	[ -x "$MIHOMO" ] && return 0
+	unset MIHOMO
+	if ! deps_find_go; then
+		echo "There is no Mihomo: install Go 1.20 or newer and run this again, or set MIHOMO=/path/to/mihomo." >&2
+		return 1
+	fi
+	echo "Building Mihomo $MIHOMO_VERSION once with $(go env GOVERSION), about 4 minutes; it is kept in $kept" >&2
+	mkdir -p "$cache" &&
+		(cd "$1/tests/mihomo" && go build -mod=readonly -buildvcs=false -tags with_gvisor -trimpath \
+			-o "$kept.new" github.com/metacubex/mihomo) </dev/null >&2 &&
+		mv "$kept.new" "$kept" || { echo "Mihomo could not be built; set MIHOMO=/path/to/mihomo instead." >&2; return 1; }
+	export MIHOMO=$kept
+}
+
+# sudo's PATH often lacks the directory where Go's own archive goes.
+deps_find_go()
+{
+	command -v go >/dev/null && return 0
+	[ -x /usr/local/go/bin/go ] && PATH=$PATH:/usr/local/go/bin
+}
