@@ -50,6 +50,9 @@ int ledger_source(struct ledger *l, uint32_t source, bool whole);
 size_t ledger_end(struct ledger *l, bool complete, int64_t now_ms, int64_t grace_ms, ledger_change_fn changed,
 		  void *ctx);
 
+/* Takes back what entered in this run: its helper is not to be trusted. Returns how many left. */
+size_t ledger_rollback(struct ledger *l, ledger_change_fn changed, void *ctx);
+
 /* All addresses of the union, in order, each once. Returns how many; 0 when out of memory. */
 size_t ledger_each(const struct ledger *l, ledger_change_fn each, void *ctx);
 size_t ledger_count(const struct ledger *l, enum ip_family family);

@@ -1,6 +1,6 @@
 /*
  * route: policy routing for TPROXY by rtnetlink (libmnl): per family one rule
- * `pref PREF fwmark MARK/0xffffffff lookup TABLE protocol 186` and one route
+ * `pref PREF fwmark MARK/0xffffffff lookup TABLE protocol 157` and one route
  * `local default dev lo table TABLE`. Idempotent; what is not ours (another
  * protocol, another mark) is never touched. Synchronous: microseconds.
  */
@@ -12,7 +12,7 @@
 #include "clashsup/addr.h"
 #include "clashsup/err.h"
 
-#define ROUTE_PROTOCOL 186 /* tags all that is ours */
+#define ROUTE_PROTOCOL 157 /* tags all that is ours; unassigned in linux/rtnetlink.h and FRR (186 is bgp there) */
 #define ROUTE_PREF 100
 
 /*

@@ -11,6 +11,7 @@ struct slot {
 	int64_t seen_ms;
 	struct addr addr;
 	uint32_t source, host;
+	uint32_t born;	/* the run that brought it */
 	uint32_t run;	/* the run that saw it last */
 	uint32_t count; /* members: how many entries hold the address; entries: 1; 0 = an empty slot */
 };
@@ -180,7 +181,7 @@ int ledger_add(struct ledger *l, const struct addr *a, uint32_t source, uint32_t
 		entry->seen_ms = now_ms;
 		return 0;
 	}
-	*entry = (struct slot){ now_ms, *a, source, host, l->run, 1 };
+	*entry = (struct slot){ now_ms, *a, source, host, l->run, l->run, 1 };
 	l->entries.used++;
 	member = table_find(&l->members, a, 0, 0);
 	if (member->count++)
@@ -200,15 +201,23 @@ int ledger_source(struct ledger *l, uint32_t source, bool whole)
 	return marks_add(&l->sources, source, whole ? SOURCE_WHOLE : SOURCE_PARTLY);
 }
 
-/* Does an entry stay after the run? Those that the run saw always do. */
-static bool entry_stays(const struct ledger *l, const struct slot *s, bool complete, int64_t now_ms, int64_t grace_ms)
+/* How the run that is being ended went. */
+struct verdict {
+	bool trusted, complete;
+	int64_t now_ms, grace_ms;
+};
+
+/* Does an entry stay after the run? Those that an honest run saw always do. */
+static bool entry_stays(const struct ledger *l, const struct slot *s, const struct verdict *v)
 {
+	if (!v->trusted)
+		return s->born != l->run;
 	if (s->run == l->run || marks_have(&l->sources, s->source, SOURCE_PARTLY))
 		return true;
 	if (!marks_have(&l->sources, s->source, SOURCE_WHOLE))
-		return !complete;
+		return !v->complete;
 	if (s->host && marks_have(&l->unresolved, s->source, s->host))
-		return now_ms - s->seen_ms < grace_ms;
+		return v->now_ms - s->seen_ms < v->grace_ms;
 	return false;
 }
 
@@ -225,15 +234,14 @@ static void table_put(struct table *t, const struct slot *s)
 }
 
 /* Fills two empty tables with the entries that stay, and their union. False: out of memory. */
-static bool keep_what_stays(const struct ledger *l, struct ledger *kept, bool complete, int64_t now_ms,
-			    int64_t grace_ms)
+static bool keep_what_stays(const struct ledger *l, struct ledger *kept, const struct verdict *v)
 {
 	if (table_resize(&kept->entries, l->entries.cap) < 0 || table_resize(&kept->members, l->members.cap) < 0)
 		return false;
 	for (size_t i = 0; i < l->entries.cap; i++) {
 		struct slot s = l->entries.slots[i];
 
-		if (!s.count || !entry_stays(l, &s, complete, now_ms, grace_ms))
+		if (!s.count || !entry_stays(l, &s, v))
 			continue;
 		table_put(&kept->entries, &s);
 		s.source = s.host = 0;
@@ -242,15 +250,14 @@ static bool keep_what_stays(const struct ledger *l, struct ledger *kept, bool co
 	return true;
 }
 
-size_t ledger_end(struct ledger *l, bool complete, int64_t now_ms, int64_t grace_ms, ledger_change_fn changed,
-		  void *ctx)
+static size_t end_run(struct ledger *l, const struct verdict *v, ledger_change_fn changed, void *ctx)
 {
 	struct ledger kept = { 0 };
 	size_t left = 0;
 
 	marks_sort(&l->unresolved);
 	marks_sort(&l->sources);
-	if (!l->entries.used || !keep_what_stays(l, &kept, complete, now_ms, grace_ms)) {
+	if (!l->entries.used || !keep_what_stays(l, &kept, v)) {
 		ledger_clear(&kept); /* out of memory: nothing leaves this time */
 		return 0;
 	}
@@ -266,6 +273,21 @@ size_t ledger_end(struct ledger *l, bool complete, int64_t now_ms, int64_t grace
 	l->entries = kept.entries;
 	l->members = kept.members;
 	return left;
+}
+
+size_t ledger_end(struct ledger *l, bool complete, int64_t now_ms, int64_t grace_ms, ledger_change_fn changed,
+		  void *ctx)
+{
+	struct verdict v = { true, complete, now_ms, grace_ms };
+
+	return end_run(l, &v, changed, ctx);
+}
+
+size_t ledger_rollback(struct ledger *l, ledger_change_fn changed, void *ctx)
+{
+	struct verdict v = { .trusted = false };
+
+	return end_run(l, &v, changed, ctx);
 }
 
 size_t ledger_each(const struct ledger *l, ledger_change_fn each, void *ctx)

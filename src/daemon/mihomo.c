@@ -201,6 +201,12 @@ static bool family_ready(struct mihomo *m, enum ip_family f)
 	return true;
 }
 
+/* In mode mixed no packet is sent to it. */
+static bool needs_listener(const struct mihomo *m)
+{
+	return m->settings->tproxy.mode == MODE_TPROXY;
+}
+
 static bool family_wanted(const struct mihomo *m, enum ip_family f)
 {
 	return m->settings->tproxy.family[f] != SETTING_NO;
@@ -225,7 +231,9 @@ static void look_for_ready(struct mihomo *m)
 		snprintf(m->waiting_for, sizeof(m->waiting_for), "Mihomo to load its providers");
 		return;
 	}
-	if (!any_family_ready(m)) {
+	if (!needs_listener(m)) {
+		memset(m->listener, 0, sizeof(m->listener));
+	} else if (!any_family_ready(m)) {
 		unsigned f = family_wanted(m, IP_V4) ? IP_V4 : IP_V6;
 
 		snprintf(m->waiting_for, sizeof(m->waiting_for), "its TPROXY listener: %s", m->family_note[f]);
@@ -264,6 +272,7 @@ static void on_look(struct ev_loop *loop, ev_timer *w, int revents)
 
 void mihomo_watch_ready(struct mihomo *m)
 {
+	m->told_ready = false;
 	look_soon(m);
 }
 
@@ -271,7 +280,7 @@ void mihomo_still_there(struct mihomo *m)
 {
 	bool same = m->said_up == exec_mark(m->proc.pid);
 
-	for (unsigned f = 0; f < IP_FAMILIES && same; f++) {
+	for (unsigned f = 0; f < IP_FAMILIES && same && needs_listener(m); f++) {
 		for (unsigned p = 0; p < 2 && same; p++) {
 			struct sockdiag_socket now;
 
@@ -435,6 +444,8 @@ static int spawn(struct mihomo *m, struct err *e)
 /* A port that somebody holds is waited for, not tripped over: Mihomo would run on without it. */
 static bool port_is_free(struct mihomo *m)
 {
+	if (!needs_listener(m))
+		return true;
 	for (unsigned f = 0; f < IP_FAMILIES; f++) {
 		for (unsigned p = 0; p < 2; p++) {
 			struct sockdiag_socket s;

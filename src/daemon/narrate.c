@@ -47,8 +47,7 @@ static void narrate_way_out(const struct lifecycle *to, enum lifecycle_event eve
 	}
 }
 
-void narrate_move(const struct supervisor *s, const struct lifecycle *from, const struct lifecycle *to,
-		  enum lifecycle_event event)
+void narrate_move(const struct lifecycle *from, const struct lifecycle *to, enum lifecycle_event event)
 {
 	bool was_in = from->net == NET_ARMING || from->net == NET_ARMED;
 
@@ -56,7 +55,11 @@ void narrate_move(const struct supervisor *s, const struct lifecycle *from, cons
 		log_info(LOG_MONITOR, "Mihomo answers again");
 	if (was_in && to->net == NET_DISARMING)
 		narrate_way_out(to, event);
-	if (event == EV_REMOVED && from->net == NET_DISARMING && s->crashed)
+}
+
+void narrate_removed(const struct supervisor *s)
+{
+	if (s->crashed)
 		log_info(LOG_MONITOR, "TProxy and ipset removed due to crash");
 }
 

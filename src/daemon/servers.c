@@ -13,8 +13,6 @@
 #include "clashsup/log.h"
 #include "daemon/clock.h"
 
-enum { ADD, DEL };
-
 static const uint32_t extract_caps[WIRE_TYPES] = { [WIRE_ADDRESS] = LEDGER_MAX,
 						   [WIRE_UNRESOLVED] = LEDGER_MAX,
 						   [WIRE_SOURCE] = 4096,
@@ -43,70 +41,77 @@ static void queue_start(struct servers *s)
 
 static void queue_clear(struct servers *s)
 {
-	memset(s->queued, 0, sizeof(s->queued));
-	memset(s->at, 0, sizeof(s->at));
+	s->queued = s->at = 0;
 	ev_timer_stop(s->loop, &s->flush);
 }
 
-static void queue_put(struct servers *s, int what, const struct addr *a)
+static void queue_put(void *ctx, const struct addr *a, bool enters)
 {
-	if (s->queued[what] == s->cap[what]) {
-		size_t cap = s->cap[what] ? s->cap[what] * 2 : 256;
-		struct addr *grown = realloc(s->queue[what], cap * sizeof(*grown));
+	struct servers *s = ctx;
+
+	if (s->queued == s->cap) {
+		size_t cap = s->cap ? s->cap * 2 : 256;
+		struct servers_change *grown = realloc(s->queue, cap * sizeof(*grown));
 
 		if (!grown) {
-			log_error(LOG_PROXY_IPS, "out of memory: an address is missing in the set until the next run");
+			log_error(LOG_PROXY_IPS, "out of memory: the set is not true until the next start");
 			return;
 		}
-		s->queue[what] = grown;
-		s->cap[what] = cap;
+		s->queue = grown;
+		s->cap = cap;
 	}
-	s->queue[what][s->queued[what]++] = *a;
+	s->queue[s->queued++] = (struct servers_change){ *a, enters };
+	s->changed = true;
 	queue_start(s);
 }
 
-/* Changes of one family out of the next IPSET_BATCH of the queue. */
-static int flush_family(struct servers *s, enum ip_family f, const size_t n[2], struct err *e)
+/* Changes of one family out of the `n` that are next. */
+static int flush_family(struct servers *s, enum ip_family f, size_t n, struct err *e)
 {
-	struct addr part[2][IPSET_BATCH];
-	size_t used[2] = { 0, 0 };
+	struct addr add[IPSET_BATCH], del[IPSET_BATCH];
+	size_t n_add = 0, n_del = 0;
 	char name[32];
 
-	for (int what = ADD; what <= DEL; what++) {
-		for (size_t i = 0; i < n[what]; i++) {
-			const struct addr *a = &s->queue[what][s->at[what] + i];
+	for (size_t i = 0; i < n; i++) {
+		const struct servers_change *c = &s->queue[s->at + i];
 
-			if (a->family == f)
-				part[what][used[what]++] = *a;
-		}
+		if (c->addr.family == f && c->enters)
+			add[n_add++] = c->addr;
+		else if (c->addr.family == f)
+			del[n_del++] = c->addr;
 	}
-	if (!used[ADD] && !used[DEL])
+	if (!n_add && !n_del)
 		return 0;
 	snprintf(name, sizeof(name), "%s%s", s->settings->ipset.name, f == IP_V6 ? "6" : "");
-	return ipset_change(s->ipset, name, part[ADD], used[ADD], part[DEL], used[DEL], e);
+	return ipset_change(s->ipset, name, add, n_add, del, n_del, e);
+}
+
+/* How many changes make one batch: within it additions come first, so none may follow a deletion. */
+static size_t next_batch(const struct servers *s)
+{
+	size_t n = 0;
+
+	while (n < IPSET_BATCH && s->at + n < s->queued &&
+	       !(n && s->queue[s->at + n].enters && !s->queue[s->at + n - 1].enters))
+		n++;
+	return n;
 }
 
 static void on_flush(struct ev_loop *loop, ev_timer *w, int revents)
 {
 	struct servers *s = w->data;
+	size_t n = next_batch(s);
 	struct err e = ERR_INIT;
-	size_t n[2];
 	(void)loop;
 	(void)revents;
 
-	for (int what = ADD; what <= DEL; what++) {
-		size_t left = s->queued[what] - s->at[what];
-
-		n[what] = left > IPSET_BATCH / 2 ? IPSET_BATCH / 2 : left;
-	}
 	for (unsigned f = 0; f < IP_FAMILIES; f++) {
 		if (flush_family(s, (enum ip_family)f, n, &e) < 0)
 			log_error(LOG_PROXY_IPS, "cannot update ipset: %s", e.msg);
 	}
-	s->at[ADD] += n[ADD];
-	s->at[DEL] += n[DEL];
+	s->at += n;
 	s->updated = now();
-	if (s->at[ADD] == s->queued[ADD] && s->at[DEL] == s->queued[DEL])
+	if (s->at == s->queued)
 		queue_clear(s);
 	else
 		queue_start(s);
@@ -144,7 +149,7 @@ static bool in_fake_range(const struct servers *s, const struct addr *a)
 
 static void run_over(struct servers *s);
 
-/* A record that no honest helper sends: it is ended, and what it said of removals does not count. */
+/* A record that no honest helper sends: it is ended, and all that its run brought is taken back. */
 static void distrust(struct servers *s, const char *what)
 {
 	log_error(LOG_PROXY_IPS, "the extractor sent %s: ended, the set stays as it is", what);
@@ -152,7 +157,7 @@ static void distrust(struct servers *s, const char *what)
 	helper_abandon(s->helper);
 	s->helper = NULL;
 	s->refused = true;
-	ledger_begin(s->ledger);
+	ledger_rollback(s->ledger, queue_put, s);
 	run_over(s);
 }
 
@@ -170,13 +175,11 @@ static void take_address(struct servers *s, const struct wire_record *r)
 	if (in_fake_range(s, a) || own_address(a))
 		return;
 	n = ledger_add(s->ledger, a, r->u.address.source, r->u.address.host, clock_ms());
-	if (n == 1) {
-		s->changed = true;
-		queue_put(s, ADD, a);
-	} else if (n < 0) {
+	if (n == 1)
+		queue_put(s, a, true);
+	else if (n < 0)
 		log_error(LOG_PROXY_IPS, "%s is left out: %s", addr_text(a, text),
 			  n == -ENOSPC ? "more addresses than the ledger takes" : "out of memory");
-	}
 }
 
 static void on_record(void *ctx, const struct wire_record *r)
@@ -207,15 +210,6 @@ static void on_record(void *ctx, const struct wire_record *r)
 	case WIRE_TYPES:
 		break;
 	}
-}
-
-static void on_leave(void *ctx, const struct addr *a, bool enters)
-{
-	struct servers *s = ctx;
-	(void)enters;
-
-	s->changed = true;
-	queue_put(s, DEL, a);
 }
 
 static void say_result(const struct servers *s)
@@ -258,13 +252,16 @@ static void on_end(void *ctx, enum helper_end end, const char *why)
 
 	s->helper = NULL;
 	if (end == HELPER_OK && s->whole) {
-		ledger_end(s->ledger, true, clock_ms(), s->settings->extract.grace_ms, on_leave, s);
+		ledger_end(s->ledger, true, clock_ms(), s->settings->extract.grace_ms, queue_put, s);
 		s->warning[0] = '\0';
 		say_result(s);
 	} else {
 		log_error(LOG_CLASH, "Failed to update proxy IPs (will retry in monitoring loop): %s", why);
 		snprintf(s->warning, sizeof(s->warning), "the last extraction failed: %.200s", why);
-		ledger_end(s->ledger, false, clock_ms(), s->settings->extract.grace_ms, on_leave, s);
+		if (end == HELPER_BAD_RECORD)
+			ledger_rollback(s->ledger, queue_put, s);
+		else
+			ledger_end(s->ledger, false, clock_ms(), s->settings->extract.grace_ms, queue_put, s);
 	}
 	run_over(s);
 }
@@ -350,18 +347,12 @@ static void on_periodic(struct ev_loop *loop, ev_timer *w, int revents)
 	servers_extract(w->data, true);
 }
 
-static void on_known(void *ctx, const struct addr *a, bool enters)
-{
-	(void)enters;
-	queue_put(ctx, ADD, a);
-}
-
 void servers_on(struct servers *s)
 {
 	s->on = true;
 	queue_clear(s);
-	ledger_each(s->ledger, on_known, s);
-	if (s->queued[ADD])
+	ledger_each(s->ledger, queue_put, s);
+	if (s->queued)
 		on_flush(s->loop, &s->flush, 0);
 	ev_timer_again(s->loop, &s->periodic);
 }
@@ -396,6 +387,5 @@ void servers_deinit(struct servers *s)
 {
 	servers_off(s);
 	ledger_free(s->ledger);
-	free(s->queue[ADD]);
-	free(s->queue[DEL]);
+	free(s->queue);
 }

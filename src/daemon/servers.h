@@ -15,6 +15,11 @@
 #include "clashsup/report.h"
 #include "clashsup/settings.h"
 
+struct servers_change {
+	struct addr addr;
+	bool enters;
+};
+
 struct servers {
 	struct ev_loop *loop;
 	struct reaper *reaper;
@@ -29,8 +34,8 @@ struct servers {
 	struct ledger *ledger;
 	struct helper *helper;
 	ev_timer flush, periodic;
-	struct addr *queue[2]; /* to add, to delete */
-	size_t queued[2], cap[2], at[2];
+	struct servers_change *queue; /* what the kernel's sets do not have yet, in order */
+	size_t queued, cap, at;
 	bool on;       /* the sets exist */
 	bool again;    /* a run was asked for while one was under way */
 	bool by_clock; /* the run in hand is the periodic one */

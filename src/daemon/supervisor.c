@@ -136,7 +136,7 @@ static void moved(void *ctx, const struct lifecycle *from, const struct lifecycl
 	if (from->net == NET_ARMED || from->net == NET_ARMING)
 		s->crashed = event == EV_DYING || event == EV_EXIT_AGAIN || event == EV_EXIT_BACKOFF ||
 			     event == EV_EXIT_GIVE_UP;
-	narrate_move(s, from, to, event);
+	narrate_move(from, to, event);
 	if (event == EV_REMOVED)
 		s->retries = 0;
 	if (s->shutting_down && to->child == CHILD_STOPPED && to->net == NET_DIRECT)
@@ -215,6 +215,8 @@ static void on_net(void *ctx, enum net_event event)
 				 s->settings->ipset.name);
 		return;
 	}
+	if (event == NET_EV_REMOVED)
+		narrate_removed(s);
 	if (event == NET_EV_ARMED) {
 		s->armed_in_us = clock_us() - s->sign_us;
 		narrate_armed(s);
@@ -276,6 +278,8 @@ static void on_checked(void *ctx, const struct config_facts *facts, const char *
 		if (!told)
 			log_error(LOG_CLASH, "%s%s", in_force ? "the last good config stays in force: " : "", why);
 		watch_add(s->watch, s->config, &e);
+		if (in_force && !s->machine.life.tproxy)
+			s->settings->tproxy.mode = MODE_MIXED; /* a switch to tproxy that was refused */
 		machine_post(&s->machine, EV_CHECK_BAD);
 		return;
 	}
@@ -285,6 +289,10 @@ static void on_checked(void *ctx, const struct config_facts *facts, const char *
 	adopt(s, facts);
 	if (!(in_force && facts->unchanged))
 		machine_post(&s->machine, EV_CHECK_OK);
+	if (s->settings->tproxy.mode == MODE_TPROXY && !s->machine.life.tproxy) {
+		machine_post(&s->machine, EV_UNREADY); /* ready anew when the listener is there */
+		machine_mode(&s->machine, true);
+	}
 }
 
 static void on_file(void *ctx, const char *path)
@@ -350,18 +358,25 @@ void supervisor_shutdown(struct supervisor *s)
 	machine_post(&s->machine, EV_STOP);
 }
 
+/*
+ * To mixed at once. To tproxy only when the config has been looked at for it (a
+ * refusal, the listener): until then a running Mihomo stays in mode mixed.
+ */
 void supervisor_set_mode(struct supervisor *s, bool tproxy)
 {
-	if (s->machine.life.tproxy == tproxy)
+	if ((s->settings->tproxy.mode == MODE_TPROXY) == tproxy)
 		return;
 	log_info(LOG_CLASH, "mode: %s", tproxy ? "tproxy" : "mixed");
 	s->settings->tproxy.mode = tproxy ? MODE_TPROXY : MODE_MIXED;
 	s->sign_us = clock_us();
 	s->recovering = false;
-	machine_mode(&s->machine, tproxy);
-	if (!tproxy)
+	if (!tproxy) {
+		machine_mode(&s->machine, false);
 		servers_forget(&s->servers);
-	machine_post(&s->machine, EV_CONFIG); /* the listener and the refusals depend on the mode */
+	} else if (!lifecycle_has_process(s->machine.life.child)) {
+		machine_mode(&s->machine, true);
+	}
+	machine_post(&s->machine, EV_CONFIG);
 }
 
 static void on_signal(struct ev_loop *loop, ev_signal *w, int revents)

@@ -87,8 +87,8 @@ void supervisor_set_mode(struct supervisor *s, bool tproxy);
 
 /* narrate.c: the log lines of the lifecycle. */
 void narrate_action(const struct supervisor *s, enum lifecycle_action action);
-void narrate_move(const struct supervisor *s, const struct lifecycle *from, const struct lifecycle *to,
-		  enum lifecycle_event event);
+void narrate_move(const struct lifecycle *from, const struct lifecycle *to, enum lifecycle_event event);
+void narrate_removed(const struct supervisor *s);
 void narrate_armed(const struct supervisor *s);
 void narrate_exit(int status, int64_t lived_ms);
 

@@ -227,9 +227,9 @@ static int add_forms(scmp_filter_ctx f)
 	const struct scmp_arg_cmp openat_read[] = { SCMP_A2(SCMP_CMP_MASKED_EQ, writing, O_RDONLY) };
 	const struct scmp_arg_cmp open_read[] = { SCMP_A1(SCMP_CMP_MASKED_EQ, writing, O_RDONLY) };
 	const struct scmp_arg_cmp no_code[] = { SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0) };
-	const struct scmp_arg_cmp no_limits[] = { SCMP_A2(SCMP_CMP_EQ, 0) };
+	const struct scmp_arg_cmp no_limits[] = { SCMP_A2(SCMP_CMP_EQ, 0, 0) };
 	static const int families[] = { AF_UNIX, AF_INET, AF_INET6 };
-	const struct scmp_arg_cmp local[] = { SCMP_A0(SCMP_CMP_EQ, AF_UNIX) };
+	const struct scmp_arg_cmp local[] = { SCMP_A0(SCMP_CMP_EQ, AF_UNIX, 0) };
 	int r = add(f, SCMP_ACT_ALLOW, "openat", 1, openat_read);
 
 	r = r ? r : add(f, SCMP_ACT_ALLOW, "open", 1, open_read);
@@ -239,7 +239,7 @@ static int add_forms(scmp_filter_ctx f)
 	r = r ? r : add(f, SCMP_ACT_ALLOW, "prlimit64", 1, no_limits);
 	r = r ? r : add(f, SCMP_ACT_ALLOW, "socketpair", 1, local);
 	for (size_t i = 0; i < sizeof(families) / sizeof(families[0]) && r == 0; i++) {
-		const struct scmp_arg_cmp family[] = { SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i]) };
+		const struct scmp_arg_cmp family[] = { SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i], 0) };
 
 		r = add(f, SCMP_ACT_ALLOW, "socket", 1, family);
 	}

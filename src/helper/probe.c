@@ -5,7 +5,6 @@
  */
 #include <curl/curl.h>
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -18,7 +17,7 @@
 #define IN_FLIGHT_MAX 32
 #define BODY_MAX 65536 /* of an answer; what comes beyond ends the transfer */
 
-static const char usage[] = "probe [--fast MS] SOCKET INTERVAL_MS TIMEOUT_MS";
+static const char usage[] = "probe SOCKET INTERVAL_MS TIMEOUT_MS";
 
 struct slot {
 	CURL *easy;
@@ -29,9 +28,10 @@ struct slot {
 struct probe {
 	CURLM *multi;
 	struct slot slots[IN_FLIGHT_MAX];
+	struct slot order; /* what the supervisor wants done, beside the probes */
+	char order_body[32];
 	const char *socket;
-	int64_t normal_ms, fast_ms, timeout_ms;
-	int64_t interval_ms, next_ms;
+	int64_t interval_ms, timeout_ms, next_ms;
 };
 
 static int64_t now_ms(void)
@@ -68,6 +68,13 @@ static CURL *new_easy(const struct probe *p, struct slot *s)
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, s);
 	curl_easy_setopt(easy, CURLOPT_PRIVATE, s);
 	return easy;
+}
+
+static void slot_free(struct probe *p, struct slot *s)
+{
+	if (s->busy)
+		curl_multi_remove_handle(p->multi, s->easy);
+	curl_easy_cleanup(s->easy);
 }
 
 /* With all slots pending, this turn's probe is left out: their time-outs speak. */
@@ -108,26 +115,45 @@ static void finish(struct probe *p)
 		CURL *easy = m->easy_handle;
 		struct slot *s;
 
-		report(m);
 		curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&s);
+		if (s != &p->order)
+			report(m);
 		curl_multi_remove_handle(p->multi, easy);
 		s->busy = false;
 	}
 }
 
-/* 'f' = fast, 'n' = normal; the first probe of a new pace is due at once. False at the end of input. */
+/*
+ * Opens the TPROXY port of a Mihomo whose config has no listener and takes no
+ * further line (PATCH /configs, which needs it once after each start).
+ */
+static void open_port(struct probe *p, unsigned port)
+{
+	struct slot *s = &p->order;
+
+	if (s->busy)
+		return;
+	if (!s->easy)
+		s->easy = new_easy(p, s);
+	if (!s->easy)
+		return;
+	snprintf(p->order_body, sizeof(p->order_body), "{\"tproxy-port\":%u}", port);
+	curl_easy_setopt(s->easy, CURLOPT_URL, "http://localhost/configs");
+	curl_easy_setopt(s->easy, CURLOPT_CUSTOMREQUEST, "PATCH");
+	curl_easy_setopt(s->easy, CURLOPT_POSTFIELDS, p->order_body);
+	s->body = 0;
+	s->busy = curl_multi_add_handle(p->multi, s->easy) == CURLM_OK;
+}
+
+/* Orders of three bytes: 'p', port (big endian). False at the end of input. */
 static bool obey(struct probe *p)
 {
-	char orders[64];
+	uint8_t orders[3 * 16];
 	ssize_t n = io_read(STDIN_FILENO, orders, sizeof(orders));
 
-	for (ssize_t i = 0; i < n; i++) {
-		int64_t was = p->interval_ms;
-
-		if (orders[i] == 'f' || orders[i] == 'n')
-			p->interval_ms = orders[i] == 'f' ? p->fast_ms : p->normal_ms;
-		if (p->interval_ms < was)
-			p->next_ms = now_ms();
+	for (ssize_t i = 0; i + 2 < n; i += 3) {
+		if (orders[i] == 'p')
+			open_port(p, (unsigned)orders[i + 1] << 8 | orders[i + 2]);
 	}
 	return n > 0;
 }
@@ -171,28 +197,20 @@ static int scan_ms(const char *text, int64_t *out)
 
 int role_probe(int argc, char **argv)
 {
-	static const struct option options[] = { { "fast", required_argument, NULL, 'f' }, { NULL, 0, NULL, 0 } };
-	struct probe p = { .fast_ms = 50 };
-	int c;
+	struct probe p = { 0 };
+	int code;
 
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
-		if (c != 'f' || scan_ms(optarg, &p.fast_ms) < 0)
-			return usage_error(usage);
-	if (argc - optind != 3 || scan_ms(argv[optind + 1], &p.normal_ms) < 0 ||
-	    scan_ms(argv[optind + 2], &p.timeout_ms) < 0)
+	if (argc != 4 || scan_ms(argv[2], &p.interval_ms) < 0 || scan_ms(argv[3], &p.timeout_ms) < 0)
 		return usage_error(usage);
-	p.socket = argv[optind];
-	p.interval_ms = p.normal_ms;
+	p.socket = argv[1];
 	if (confine((const char *const[]){ NULL }) < 0 || curl_global_init(CURL_GLOBAL_NOTHING) != CURLE_OK)
 		return 1;
 	p.multi = curl_multi_init();
-	c = p.multi ? run(&p) : 1;
-	for (size_t i = 0; i < IN_FLIGHT_MAX; i++) {
-		if (p.slots[i].busy)
-			curl_multi_remove_handle(p.multi, p.slots[i].easy);
-		curl_easy_cleanup(p.slots[i].easy);
-	}
+	code = p.multi ? run(&p) : 1;
+	for (size_t i = 0; i < IN_FLIGHT_MAX; i++)
+		slot_free(&p, &p.slots[i]);
+	slot_free(&p, &p.order);
 	curl_multi_cleanup(p.multi);
 	curl_global_cleanup();
-	return c;
+	return code;
 }

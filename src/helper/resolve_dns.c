@@ -144,14 +144,16 @@ static void turn(ares_channel channel, const struct resolve_batch *b)
 {
 	ares_socket_t socks[ARES_GETSOCK_MAXNUM];
 	struct pollfd fds[ARES_GETSOCK_MAXNUM];
-	int mask = ares_getsock(channel, socks, ARES_GETSOCK_MAXNUM), ready;
+	/* A bit for reading each, those for writing above them; unsigned, as the macros of c-ares are not. */
+	unsigned mask = (unsigned)ares_getsock(channel, socks, ARES_GETSOCK_MAXNUM);
 	struct timeval tv, *next = ares_timeout(channel, NULL, &tv);
 	int64_t ms = next ? (int64_t)next->tv_sec * 1000 + (next->tv_usec + 999) / 1000 : -1;
 	nfds_t n = 0;
+	int ready;
 
-	for (int i = 0; i < ARES_GETSOCK_MAXNUM; i++) {
-		short events = (short)((ARES_GETSOCK_READABLE(mask, i) ? POLLIN : 0) |
-				       (ARES_GETSOCK_WRITABLE(mask, i) ? POLLOUT : 0));
+	for (unsigned i = 0; i < ARES_GETSOCK_MAXNUM; i++) {
+		short events =
+			(short)((mask >> i & 1 ? POLLIN : 0) | (mask >> (i + ARES_GETSOCK_MAXNUM) & 1 ? POLLOUT : 0));
 
 		if (events)
 			fds[n++] = (struct pollfd){ .fd = socks[i], .events = events };

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from house import CLIENT6, FAR4, FAR6, HouseCase, alive, config, wait_for
+from house import PROGRAM, CLIENT6, FAR4, FAR6, HouseCase, alive, config, wait_for
 
 PROBE = {"interval": "200ms", "timeout": "500ms", "fall": "3"}
 PROBE_BOUND = 3 * 0.2 + 0.5  # fall × interval + timeout
@@ -26,6 +26,9 @@ class TheSupervisorIsKilled(HouseCase):
             for proto in ("tcp", "udp"):
                 self.assertVia("direct", where, proto, FAR4)
                 self.assertVia("direct", where, proto, FAR6)
+
+    def tearDown(self):
+        self.house.run("router", PROGRAM, "cleanup")
 
     def test_its_helpers_die_with_it(self):
         sup = self.armed()

@@ -140,7 +140,7 @@ class TheMarkOfTheSeed(HouseCase):
         self.assertRegex(rules, r"-j TPROXY --on-port 7893 .*--tproxy-mark 0x1/0xffffffff")
         for family in ("-4", "-6"):
             self.assertRegex(
-                self.house.run("router", "ip", family, "rule"), r"(?m)fwmark 0x1 lookup 100( proto 186)?\s*$"
+                self.house.run("router", "ip", family, "rule"), r"(?m)fwmark 0x1 lookup 100( proto 157)?\s*$"
             )
             self.assertRegex(
                 self.house.run("router", "ip", family, "route", "show", "table", "100"), r"local default dev lo"

@@ -13,6 +13,11 @@ const struct doc_item *doc_first(const struct doc_node *n)
 	return n && n->kind != DOC_SCALAR ? n->first : NULL;
 }
 
+const struct doc_item *doc_pairs(const struct doc_node *n)
+{
+	return n && n->kind == DOC_MAP ? n->first : NULL;
+}
+
 static bool folded_equal(const char *a, const char *b)
 {
 	for (; *a && *b; a++, b++) {

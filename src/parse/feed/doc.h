@@ -64,6 +64,9 @@ void doc_free(struct doc *d); /* NULL-safe */
 /* The items of a list or a map; NULL for anything else, NULL included. */
 const struct doc_item *doc_first(const struct doc_node *n);
 
+/* The pairs of a map as written, each with its key; NULL for anything else. */
+const struct doc_item *doc_pairs(const struct doc_node *n);
+
 /*
  * The value of a key, merge keys followed: explicit keys win wherever they
  * stand, in a list of merges the earlier wins. NULL when absent or not a map.

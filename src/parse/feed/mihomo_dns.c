@@ -84,7 +84,7 @@ static void host_value(struct host_search *s, const struct doc_node *value, unsi
 
 static void host_name(struct host_search *s, const char *name, unsigned depth)
 {
-	for (const struct doc_item *i = doc_first(doc_get(s->doc, s->doc->root, "hosts")); i && s->steps; i = i->next) {
+	for (const struct doc_item *i = doc_pairs(doc_get(s->doc, s->doc->root, "hosts")); i && s->steps; i = i->next) {
 		s->steps--;
 		if (doc_text(i->key) && strcasecmp(doc_text(i->key), name) == 0) {
 			host_value(s, i->value, depth);

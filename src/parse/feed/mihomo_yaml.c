@@ -84,7 +84,7 @@ static void tell_marks(struct report *r)
 
 	tell_mark(r, doc_get(r->doc, root, "routing-mark"));
 	tell_marks_of(r, doc_get(r->doc, root, "proxies"));
-	for (const struct doc_item *i = doc_first(doc_get(r->doc, root, "proxy-providers")); i; i = i->next) {
+	for (const struct doc_item *i = doc_pairs(doc_get(r->doc, root, "proxy-providers")); i; i = i->next) {
 		tell_mark(r, doc_find(r->doc, doc_find(r->doc, i->value, "override"), "routing-mark"));
 		tell_marks_of(r, doc_find(r->doc, i->value, "payload"));
 	}
@@ -246,7 +246,7 @@ static void provider_path(struct mihomo_provider *p, const char *home, const cha
 
 void mihomo_providers(struct doc *d, const char *home, mihomo_provider_fn provider, void *ctx)
 {
-	for (const struct doc_item *i = doc_first(doc_get(d, d->root, "proxy-providers")); i; i = i->next) {
+	for (const struct doc_item *i = doc_pairs(doc_get(d, d->root, "proxy-providers")); i; i = i->next) {
 		const char *type = doc_text(doc_find(d, i->value, "type"));
 		const char *path = doc_text(doc_find(d, i->value, "path"));
 		const char *name = doc_text(i->key);

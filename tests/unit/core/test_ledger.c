@@ -175,6 +175,23 @@ static void an_address_stays_while_another_source_names_it(void **state)
 	ledger_free(l);
 }
 
+static void what_a_distrusted_run_brought_is_taken_back_and_nothing_else(void **state)
+{
+	struct ledger *l = filled();
+	struct seen s;
+	(void)state;
+
+	ledger_begin(l);
+	add(l, "45.0.0.1", FILE_A, 0, 2);
+	add(l, "45.0.0.9", FILE_A, 0, 2);
+	add(l, "45.0.0.2", FILE_B, 0, 2);
+	memset(&s, 0, sizeof(s));
+	assert_int_equal(ledger_rollback(l, note, &s), 1);
+	assert_string_equal(s.text, "-45.0.0.9 ");
+	assert_string_equal(all(l, &s), "45.0.0.1 45.0.0.2 2a00::1 ");
+	ledger_free(l);
+}
+
 static void many_addresses_come_and_go(void **state)
 {
 	struct ledger *l = ledger_new();
@@ -209,6 +226,7 @@ int main(void)
 		cmocka_unit_test(a_name_with_no_answer_keeps_its_old_address_for_the_grace_time),
 		cmocka_unit_test(a_name_that_answers_otherwise_loses_its_old_address),
 		cmocka_unit_test(an_address_stays_while_another_source_names_it),
+		cmocka_unit_test(what_a_distrusted_run_brought_is_taken_back_and_nothing_else),
 		cmocka_unit_test(many_addresses_come_and_go),
 	};
 

@@ -90,6 +90,7 @@ static void each_setting_is_read_as_mihomo_reads_it(void **state)
 		  "/home/a.yaml;/b;/home/proxies/8348ce0246a26d7420c2c6a937c22a53;" }, /* md5sum's answer */
 		{ WIRE_SET_TPROXY_PORT, "x: &x {tproxy-port: 1}\n<<: *x", "1;" },
 		{ WIRE_SET_ALLOW_LAN, "- a list", "no;" },
+		{ WIRE_SET_WATCH, "proxy-providers: [{type: file, path: a}]\nhosts: [a]\ndns: []\ntun: x", "" },
 		{ WIRE_SET_ALLOW_LAN, "", "no;" },
 	};
 	(void)state;

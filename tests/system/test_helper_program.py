@@ -1,0 +1,576 @@
+"""clashsup-helper from outside: its roles, its records, its cage. Needs no root.
+
+CLASHSUP_BUILD names the build directory. A build with a sanitizer, or one run
+under valgrind, has no cage: those cases are skipped, aloud.
+"""
+import http.server
+import ipaddress
+import json
+import os
+import shutil
+import socket
+import socketserver
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+BUILD = os.environ.get("CLASHSUP_BUILD", "build")
+HELPER = os.path.join(BUILD, "clashsup-helper")
+SETTING, ADDRESS, UNRESOLVED, SOURCE, SUMMARY, HEALTH, NOTE = range(1, 8)
+SET = {1: "tproxy-port", 2: "listener", 3: "allow-lan", 4: "bind-address", 5: "routing-mark", 6: "iptables", 7: "tun",
+       8: "ipv6", 9: "fake-ip", 10: "dns-listen", 11: "controller-unix", 12: "watch", 13: "append"}
+
+
+def fnv(text):
+    h = 2166136261
+    for byte in text.encode():
+        h = (h ^ byte) * 16777619 & 0xFFFFFFFF
+    return h or 1
+
+
+def records(data):
+    """The records in a byte string, as tuples; anything left over is a failure."""
+    at = 0
+    while at < len(data):
+        version, kind, length = struct.unpack_from(">BBH", data, at)
+        payload = data[at + 4:at + 4 + length]
+        assert version == 1 and len(payload) == length, "a broken record"
+        at += 4 + length
+        if kind == SETTING:
+            yield kind, SET[payload[0]], payload[1:].decode()
+        elif kind == NOTE:
+            yield kind, payload[0], payload[1:].decode()
+        elif kind == ADDRESS:
+            size = (4, 16)[payload[0]]
+            yield (kind, str(ipaddress.ip_address(payload[1:1 + size])), *struct.unpack(">II", payload[1 + size:]))
+        elif kind == UNRESOLVED:
+            yield (kind, *struct.unpack(">II", payload))
+        elif kind == SOURCE:
+            yield (kind, *struct.unpack(">I?", payload))
+        elif kind == SUMMARY:
+            yield (kind, *struct.unpack(">IIIII", payload))
+        elif kind == HEALTH:
+            yield (kind, *struct.unpack(">?HI", payload))
+        else:
+            raise AssertionError(f"unknown record type {kind}")
+
+
+class Dns(threading.Thread):
+    """A name server on loopback, UDP and TCP: {name: {"A": [...], "AAAA": [...]}}; None = stays silent."""
+
+    def __init__(self, names, big=()):
+        super().__init__(daemon=True)
+        self.names, self.big, self.asked = names, set(big), []
+        for _ in range(50):
+            self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self.udp.bind(("127.0.0.1", 0))
+            self.port = self.udp.getsockname()[1]
+            self.tcp = socket.socket()
+            try:
+                self.tcp.bind(("127.0.0.1", self.port))
+                break
+            except OSError:
+                self.udp.close()
+                self.tcp.close()
+        self.tcp.listen(16)
+        threading.Thread(target=self.serve_tcp, daemon=True).start()
+        self.start()
+
+    def answer(self, query, over_udp):
+        name, at = [], 12
+        while query[at]:
+            name.append(query[at + 1:at + 1 + query[at]].decode())
+            at += 1 + query[at]
+        question, name = query[12:at + 5], ".".join(name).lower()
+        kind = {1: "A", 28: "AAAA"}[struct.unpack(">H", query[at + 1:at + 3])[0]]
+        self.asked.append((name, kind, over_udp))
+        known = self.names.get(name, {})
+        if known is None:
+            return None
+        found = known.get(kind, [])
+        flags = 0x8180 | (0 if name in self.names else 3)
+        if over_udp and name in self.big:
+            flags, found = flags | 0x0200, []
+        body = b""
+        for text in found:
+            raw = ipaddress.ip_address(text).packed
+            body += b"\xc0\x0c" + struct.pack(">HHIH", 1 if kind == "A" else 28, 1, 60, len(raw)) + raw
+        return query[:2] + struct.pack(">HHHHH", flags, 1, len(found), 0, 0) + question + body
+
+    def run(self):
+        while True:
+            try:
+                query, peer = self.udp.recvfrom(4096)
+            except OSError:
+                return
+            if not query: # close() woke us
+                return
+            reply = self.answer(query, True)
+            if reply:
+                self.udp.sendto(reply, peer)
+
+    def serve_tcp(self):
+        while True:
+            try:
+                peer, _ = self.tcp.accept()
+            except OSError:
+                return
+            with peer:
+                while size := peer.recv(2):
+                    reply = self.answer(peer.recv(struct.unpack(">H", size)[0]), False)
+                    peer.sendall(struct.pack(">H", len(reply)) + reply)
+
+    def close(self):
+        for sock in (self.udp, self.tcp):
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+            sock.close()
+
+
+class Api(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """Mihomo's API on a UNIX socket: /version with a status and a delay, /dns/query from a table."""
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, path, names=None):
+        self.status, self.delay, self.accepted, self.names, self.patched = 200, 0.0, 0, names or {}, []
+        api = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                time.sleep(api.delay)
+                body, status = b'{"meta":true}', api.status
+                if self.path.startswith("/dns/query?name="):
+                    name, kind = self.path.split("name=")[1].split("&type=")
+                    known = api.names.get(name)
+                    status = 500 if known is None else 200
+                    body = json.dumps({"Answer": [{"name": name, "type": 5, "data": "cname.example."}] + [
+                        {"name": name, "type": 1, "data": text} for text in (known or {}).get(kind, [])]}).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_PATCH(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                api.patched.append((self.path, json.loads(body)))
+                self.send_response(204)
+                self.end_headers()
+
+            def address_string(self):
+                return "unix"
+
+            def log_message(self, *_):
+                pass
+
+        super().__init__(path, Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def get_request(self):
+        self.accepted += 1
+        return super().get_request()
+
+    def handle_error(self, *_):
+        pass
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.home = tempfile.mkdtemp(prefix="helper")
+        self.addCleanup(shutil.rmtree, self.home, ignore_errors=True)
+
+    def write(self, name, text, mode=0o644):
+        path = os.path.join(self.home, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as f:
+            f.write(text if isinstance(text, bytes) else text.encode())
+        os.chmod(path, mode)
+        return path
+
+    def run_role(self, *args, want=0, **kw):
+        run = subprocess.run([HELPER, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=30, **kw)
+        self.assertEqual(run.returncode, want, run.stderr.decode())
+        return run
+
+    def extract(self, *args, config="config.yaml", want=0):
+        run = self.run_role("extract", *args, os.path.join(self.home, config), self.home, want=want)
+        return list(records(run.stdout))
+
+    def dns(self, *args, **kw):
+        server = Dns(*args, **kw)
+        self.addCleanup(server.close)
+        return server
+
+    def api(self, **kw):
+        server = Api(os.path.join(self.home, "api.sock"), **kw)
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        return server
+
+
+def of(kind, found):
+    return [r[1:] for r in found if r[0] == kind]
+
+
+class Inspect(Case):
+    def inspect(self, text, want=0, *args):
+        path = self.write("config.yaml", text)
+        return list(records(self.run_role("inspect", *args, path, self.home, want=want).stdout))
+
+    def test_settings_come_and_a_summary_is_last(self):
+        found = self.inspect("tproxy-port: 7893\nallow-lan: true\nproxy-providers: {f: {type: file, path: f.yaml}}\n")
+        settings = dict(of(SETTING, found))
+        self.assertEqual(settings["tproxy-port"], "7893")
+        self.assertEqual(settings["allow-lan"], "yes")
+        self.assertEqual(settings["watch"], os.path.join(self.home, "f.yaml"))
+        self.assertEqual(settings["append"], "yes")
+        self.assertEqual(found[-1], (SUMMARY, 0, 0, 0, 0, 0))
+
+    def test_a_yaml_error_is_a_warning_with_its_line(self):
+        found = self.inspect("a: 1\nb: {\n", 1)
+        self.assertEqual([r[0] for r in found], [NOTE])
+        self.assertEqual(found[0][1], 1)
+        self.assertRegex(found[0][2], "^line [0-9]+: ")
+
+    def test_a_file_over_the_limit_or_absent_is_refused(self):
+        self.assertIn("larger", of(NOTE, self.inspect("a: " + "b" * 4096, 1, "--max", "1K"))[0][1])
+        run = self.run_role("inspect", os.path.join(self.home, "none.yaml"), self.home, want=1)
+        self.assertIn("none.yaml", of(NOTE, records(run.stdout))[0][1])
+
+    def test_wrong_arguments_exit_2(self):
+        for args in ([], ["inspect"], ["nonsense"], ["probe", "x"], ["probe", "x", "0", "1"], ["list"],
+                     ["extract", "--concurrency", "0", "a", "b"], ["extract", "--resolver", "nobody", "a", "b"],
+                     ["extract", "--resolver", "mihomo", "a", "b"]):
+            self.run_role(*args, want=2)
+
+
+class Extract(Case):
+    def test_literals_come_first_then_names_then_sources_then_the_summary(self):
+        dns = self.dns({"n1.example": {"A": ["203.0.113.1", "203.0.113.2"], "AAAA": ["2001:db8::1"]}})
+        config = self.write("config.yaml", "proxies:\n- {type: ss, server: N1.example, port: 1}\n"
+                            "- {type: ss, server: 198.51.100.7, port: 1}\n- {type: ss, server: 198.51.100.7, port: 2}\n"
+                            "- {type: ss, server: gone.example, port: 3}\n- {type: ss, port: 4}\n")
+        found = self.extract("--resolver", f"127.0.0.1:{dns.port}")
+        source, host = fnv(config), fnv("n1.example")
+        self.assertEqual(sorted(of(ADDRESS, found)), sorted([
+            ("198.51.100.7", source, 0), ("203.0.113.1", source, host), ("203.0.113.2", source, host),
+            ("2001:db8::1", source, host)]))
+        self.assertEqual(next(r for r in found if r[0] == ADDRESS)[1], "198.51.100.7")
+        self.assertEqual(of(UNRESOLVED, found), [(source, fnv("gone.example"))])
+        self.assertEqual([r[0] for r in found[-2:]], [SOURCE, SUMMARY])
+        self.assertEqual(found[-2][1:], (source, True))
+        self.assertEqual(found[-1][1:], (4, 2, 1, 1, 1))
+        notes = "\n".join(text for _, text in of(NOTE, found))
+        self.assertIn("gone.example: no such name", notes)
+        self.assertIn(f"{config}:6: no server", notes)
+
+    def test_providers_are_sources_of_their_own(self):
+        f = self.write("f.yaml", "proxies: [{server: 203.0.113.2}]")
+        url = "https://x.example/sub?token=1"
+        cache = self.write("proxies/8348ce0246a26d7420c2c6a937c22a53", "proxies: [{server: 203.0.113.3}]")
+        bad = self.write("bad.yaml", "proxies: [")
+        config = self.write("config.yaml", f"""
+proxy-providers:
+  f: {{type: file, path: ./f.yaml}}
+  again: {{type: file, path: f.yaml}}
+  h: {{type: http, url: "{url}"}}
+  i: {{type: inline, payload: [{{type: ss, server: 203.0.113.4}}]}}
+  missing: {{type: http, url: "https://y.example/", path: y.yaml, payload: [{{server: 203.0.113.5}}]}}
+  bad: {{type: file, path: bad.yaml}}
+  gone: {{type: file, path: gone.yaml}}
+""")
+        found = self.extract("--resolver", "127.0.0.1:9")
+        self.assertEqual(sorted(of(ADDRESS, found)), sorted([
+            ("203.0.113.2", fnv(f), 0), ("203.0.113.3", fnv(cache), 0), ("203.0.113.4", fnv(config), 0),
+            ("203.0.113.5", fnv(config), 0)]))
+        complete = dict(of(SOURCE, found))
+        self.assertEqual(complete, {fnv(config): True, fnv(f): True, fnv(cache): True, fnv(bad): False,
+                                    fnv(os.path.join(self.home, "y.yaml")): False,
+                                    fnv(os.path.join(self.home, "gone.yaml")): False})
+        notes = of(NOTE, found)
+        self.assertFalse([n for n in notes if "token" in n[1]], "a URL in a note")
+        self.assertEqual({warn for warn, text in notes if "y.yaml" in text}, {0})
+        self.assertEqual({warn for warn, text in notes if "gone.yaml" in text}, {1})
+
+    def test_stray_files_count_when_they_have_proxies(self):
+        os.mkdir(os.path.join(self.home, "dir"))
+        stray = self.write("dir/s.yml", "proxies: [{server: 203.0.113.9}]")
+        self.write("dir/rules.yaml", "payload: []")
+        self.write("dir/broken.yaml", "proxies: [")
+        self.write("dir/other.txt", "proxies: [{server: 203.0.113.10}]")
+        self.write("config.yaml", "proxies: []")
+        os.symlink(os.path.join(self.home, "config.yaml"), os.path.join(self.home, "dir/config.yaml"))
+        found = self.extract("--provider-dir", os.path.join(self.home, "dir"))
+        self.assertEqual(of(ADDRESS, found), [("203.0.113.9", fnv(stray), 0)])
+        self.assertEqual(len(of(SOURCE, found)), 2)
+
+    def test_special_and_fake_answers_are_dropped_and_told(self):
+        dns = self.dns({"fake.example": {"A": ["198.18.3.4"]}, "lo.example": {"A": ["127.0.0.1"]},
+                        "half.example": {"A": ["198.18.0.1", "203.0.113.1"]}})
+        self.write("config.yaml", f"dns: {{enable: true, enhanced-mode: fake-ip, nameserver: ['127.0.0.1:{dns.port}']}}\n"
+                   "proxies: [{server: fake.example}, {server: lo.example}, {server: half.example}, {server: 198.18.0.9},"
+                   " {server: '::1'}]")
+        found = self.extract()
+        self.assertEqual([a[0] for a in of(ADDRESS, found)], ["203.0.113.1"])
+        self.assertEqual(len(of(UNRESOLVED, found)), 2)
+        self.assertIn("198.18.3.4", " ".join(text for _, text in of(NOTE, found)))
+
+    def test_hosts_of_the_config_win_and_ask_nobody(self):
+        dns = self.dns({"h.example": {"A": ["203.0.113.99"]}})
+        self.write("config.yaml", "hosts: {h.example: 203.0.113.5}\nproxies: [{server: h.example}]")
+        found = self.extract("--resolver", f"127.0.0.1:{dns.port}")
+        self.assertEqual([a[0] for a in of(ADDRESS, found)], ["203.0.113.5"])
+        self.assertEqual(dns.asked, [])
+
+    def test_no_aaaa_is_asked_when_ipv6_is_off(self):
+        dns = self.dns({"a.example": {"A": ["203.0.113.1"], "AAAA": ["2001:db8::1"]}})
+        self.write("config.yaml", "ipv6: false\nproxies: [{server: a.example}]")
+        found = self.extract("--resolver", f"127.0.0.1:{dns.port}")
+        self.assertEqual([a[0] for a in of(ADDRESS, found)], ["203.0.113.1"])
+        self.assertEqual([kind for _, kind, _ in dns.asked], ["A"])
+
+    def test_an_answer_that_was_cut_is_asked_for_by_tcp(self):
+        addrs = [f"203.0.113.{n}" for n in range(1, 61)]
+        dns = self.dns({"big.example": {"A": addrs}}, big=["big.example"])
+        self.write("config.yaml", "proxies: [{server: big.example}]")
+        found = self.extract("--resolver", f"127.0.0.1:{dns.port}")
+        self.assertEqual(sorted(a[0] for a in of(ADDRESS, found)), sorted(addrs))
+        self.assertIn(("big.example", "A", False), dns.asked)
+
+    def test_a_tcp_server_is_asked_by_tcp_alone(self):
+        dns = self.dns({"t.example": {"A": ["203.0.113.1"]}})
+        self.write("config.yaml", f"dns: {{enable: true, proxy-server-nameserver: ['tcp://127.0.0.1:{dns.port}']}}\n"
+                   "proxies: [{server: t.example}]")
+        self.assertEqual(len(of(ADDRESS, self.extract())), 1)
+        self.assertFalse([a for a in dns.asked if a[2]])
+
+    def test_silence_costs_one_name_its_time_and_the_others_nothing(self):
+        dns = self.dns({"dead.example": None, **{f"n{i}.example": {"A": [f"203.0.113.{i}"]} for i in range(1, 201)}})
+        self.write("config.yaml", "proxies:\n- {server: dead.example}\n" +
+                   "".join(f"- {{server: n{i}.example}}\n" for i in range(1, 201)))
+        begin = time.monotonic()
+        found = self.extract("--resolver", f"127.0.0.1:{dns.port}", "--name-timeout", "900", "--concurrency", "16")
+        self.assertLess(time.monotonic() - begin, 3)
+        self.assertEqual(len(of(ADDRESS, found)), 200)
+        self.assertEqual(len(of(UNRESOLVED, found)), 1)
+        self.assertEqual(found[-1][0], SUMMARY)
+
+    def test_the_deadline_ends_all_and_the_run_is_still_whole(self):
+        dns = self.dns({f"n{i}.example": None for i in range(100)})
+        self.write("config.yaml", "proxies:\n" + "".join(f"- {{server: n{i}.example}}\n" for i in range(100)))
+        begin = time.monotonic()
+        found = self.extract("--resolver", f"127.0.0.1:{dns.port}", "--timeout", "500", "--concurrency", "4")
+        self.assertLess(time.monotonic() - begin, 2)
+        self.assertEqual(len(of(UNRESOLVED, found)), 100)
+        self.assertEqual(len(of(NOTE, found)), 64)
+        self.assertEqual(found[-1][0], SUMMARY)
+
+    def test_a_server_that_is_not_there_fails_at_once(self):
+        self.write("config.yaml", "proxies: [{server: a.example}]")
+        begin = time.monotonic()
+        found = self.extract("--resolver", "127.0.0.1:9")
+        self.assertLess(time.monotonic() - begin, 1)
+        self.assertEqual(len(of(UNRESOLVED, found)), 1)
+
+    def test_mihomo_is_asked_over_its_socket(self):
+        api = self.api(names={"m.example": {"A": ["203.0.113.1"], "AAAA": ["2001:db8::2"]}})
+        config = "dns: {enable: true, nameserver: ['https://doh.example/dns-query']}\n"
+        self.write("config.yaml", config + "proxies: [{server: m.example}, {server: no.example}]")
+        for args in (["--resolver", "mihomo"], []):
+            found = self.extract("--api", api.server_address, *args)
+            self.assertEqual(sorted(a[0] for a in of(ADDRESS, found)), ["2001:db8::2", "203.0.113.1"])
+            self.assertEqual(len(of(UNRESOLVED, found)), 1)
+
+    def test_an_api_that_hangs_costs_the_name_s_time(self):
+        api = self.api()
+        api.delay = 3
+        self.write("config.yaml", "proxies: [{server: m.example}]")
+        begin = time.monotonic()
+        found = self.extract("--api", api.server_address, "--resolver", "mihomo", "--name-timeout", "300")
+        self.assertLess(time.monotonic() - begin, 2)
+        self.assertIn("no answer in time", of(NOTE, found)[0][1])
+
+    def test_a_config_that_cannot_be_read_is_an_incomplete_source(self):
+        found = self.extract(config="none.yaml")
+        self.assertEqual(of(SOURCE, found), [(fnv(os.path.join(self.home, "none.yaml")), False)])
+        self.assertEqual(found[-1], (SUMMARY, 0, 0, 0, 0, 1))
+
+
+class Probe(Case):
+    def start(self, path, interval, timeout, *options):
+        p = subprocess.Popen([HELPER, "probe", *options, path, str(interval), str(timeout)], stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE)
+        self.addCleanup(p.wait)
+        self.addCleanup(p.kill)
+        self.addCleanup(p.stdout.close)
+        return p
+
+    def stop(self, p):
+        p.stdin.close()
+        data = p.stdout.read()
+        self.assertEqual(p.wait(10), 0)
+        return of(HEALTH, records(data))
+
+    def test_each_answer_is_a_record_on_a_connection_of_its_own(self):
+        api = self.api()
+        p = self.start(api.server_address, 100, 1000)
+        time.sleep(1.05)
+        found = self.stop(p)
+        self.assertTrue(9 <= len(found) <= 12, found)
+        self.assertTrue(all(ok and status == 200 and 0 < us < 500000 for ok, status, us in found), found)
+        self.assertGreaterEqual(api.accepted, len(found))
+
+    def test_another_status_is_not_ok(self):
+        api = self.api()
+        api.status = 401
+        p = self.start(api.server_address, 100, 1000)
+        time.sleep(0.3)
+        self.assertEqual({(ok, status) for ok, status, _ in self.stop(p)}, {(False, 401)})
+
+    def test_nobody_listening_is_told_at_once(self):
+        p = self.start(os.path.join(self.home, "none.sock"), 100, 1000)
+        time.sleep(0.35)
+        found = self.stop(p)
+        self.assertGreaterEqual(len(found), 3)
+        self.assertEqual({(ok, status) for ok, status, _ in found}, {(False, 0)})
+
+    def test_a_probe_starts_each_interval_even_if_the_last_is_pending(self):
+        api = self.api()
+        api.delay = 5
+        p = self.start(api.server_address, 100, 500)
+        time.sleep(1.25)
+        found = self.stop(p)
+        self.assertGreaterEqual(api.accepted, 10)
+        self.assertTrue(6 <= len(found) <= 9, found)
+        self.assertTrue(all(not ok and status == 0 and 450000 < us < 800000 for ok, status, us in found), found)
+
+    def test_an_order_opens_the_tproxy_port_beside_the_probes(self):
+        api = self.api()
+        p = self.start(api.server_address, 100, 1000)
+        p.stdin.write(b"p" + struct.pack(">H", 7893))
+        p.stdin.flush()
+        time.sleep(0.5)
+        found = self.stop(p)
+        self.assertEqual(api.patched, [("/configs", {"tproxy-port": 7893})])
+        self.assertTrue(all(ok and status == 200 for ok, status, _ in found), found)
+
+    def test_a_probe_costs_less_than_half_a_millisecond(self):
+        api = self.api()
+        p = self.start(api.server_address, 100, 1000)
+        time.sleep(0.5)
+
+        def cpu():
+            with open(f"/proc/{p.pid}/schedstat") as f:
+                return int(f.read().split()[0])
+        before = cpu()
+        time.sleep(2)
+        each_ms = (cpu() - before) / 20 / 1e6
+        self.stop(p)
+        print(f"{each_ms:.3f} ms a probe", file=sys.stderr)
+        if "SANITIZE" not in flags():
+            self.assertLess(each_ms, 0.5)
+
+
+class List(Case):
+    def test_json_has_the_endpoints_the_addresses_and_what_was_skipped(self):
+        path = self.write("p.yaml", "proxies:\n- {name: \"n\\n\", type: hysteria2, server: n1.example, port: 443,"
+                          " ports: '443,5000-6000'}\n- {type: tuic, server: x, ip: '[2001:db8::1]'}\n- {type: ss}\n")
+        out = json.loads(self.run_role("list", "--json", "--no-resolve", path).stdout)
+        self.assertEqual(out["version"], 1)
+        self.assertEqual(out["endpoints"], [
+            {"host": "n1.example", "port": 443, "ports": "443,5000-6000", "transport": "udp", "kind": "server",
+             "name": "n\n", "file": path, "line": 2},
+            {"host": "2001:db8::1", "port": None, "ports": None, "transport": "udp", "kind": "ip", "name": "",
+             "file": path, "line": 3}])
+        self.assertEqual(out["addresses"], ["2001:db8::1"])
+        self.assertEqual(out["skipped"], [{"file": path, "line": 4, "reason": "no server"}])
+
+    def test_people_get_a_line_each_and_standard_input_works(self):
+        run = self.run_role("list", "--no-resolve", "-", input=b"proxies: [{name: a, server: '2001:db8::1', port: 5}]")
+        self.assertEqual(run.stdout.decode(), "[2001:db8::1]:5 tcp server -:1 a\n")
+
+    def test_inline_entries_of_a_whole_config_are_listed(self):
+        path = self.write("c.yaml", "proxies: []\nproxy-providers: {i: {type: inline, payload: [{server: 203.0.113.1}]}}")
+        out = json.loads(self.run_role("list", "--json", path).stdout)
+        self.assertEqual(out["addresses"], ["203.0.113.1"])
+
+    def test_only_an_unreadable_file_is_a_failure(self):
+        good = self.write("g.yaml", "proxies: [{server: 203.0.113.1}]")
+        bad = self.write("b.yaml", "proxies: [")
+        out = json.loads(self.run_role("list", "--json", bad, good).stdout)
+        self.assertEqual((len(out["endpoints"]), len(out["skipped"])), (1, 1))
+        out = json.loads(self.run_role("list", "--json", os.path.join(self.home, "none"), good, want=1).stdout)
+        self.assertEqual(len(out["endpoints"]), 1)
+
+
+def flags():
+    """How the build was configured, as far as it matters here."""
+    with open(os.path.join(BUILD, "CMakeCache.txt")) as f:
+        for line in f:
+            if line.startswith("CLASHSUP_SANITIZE:") and line.strip().split("=", 1)[1]:
+                return "SANITIZE"
+    return ""
+
+
+class Cage(Case):
+    """What must fail does fail: judged from the kernel's side, and by files that are out of reach."""
+
+    def setUp(self):
+        super().setUp()
+        if "SANITIZE" in flags():
+            print("SKIP: a build with a sanitizer has no cage", file=sys.stderr)
+            self.skipTest("sanitizer")
+
+    def status_of(self, *args):
+        p = subprocess.Popen([HELPER, *args], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        self.addCleanup(p.wait)
+        self.addCleanup(p.stdin.close)
+        time.sleep(0.3)
+        self.assertIsNone(p.poll())
+        with open(f"/proc/{p.pid}/status") as f:
+            return dict(line.split(":\t", 1) for line in f.read().splitlines() if ":\t" in line)
+
+    def test_the_filter_is_in_force_before_any_input(self):
+        for args in (["list", "-"], ["probe", os.path.join(self.home, "s"), "1000", "1000"]):
+            status = self.status_of(*args)
+            self.assertEqual(status["Seccomp"], "2")
+            self.assertEqual(status["NoNewPrivs"], "1")
+            self.assertEqual(status["Threads"], "1")
+
+    def test_a_provider_outside_the_allowed_directories_is_out_of_reach(self):
+        probe = subprocess.run([sys.executable, "-c", "import ctypes,sys\n"
+                                "sys.exit(ctypes.CDLL(None).syscall(444, None, 0, 1) < 1)"])
+        if probe.returncode:
+            print("SKIP: no Landlock in this kernel", file=sys.stderr)
+            self.skipTest("no Landlock")
+        other = tempfile.mkdtemp(prefix="elsewhere")
+        self.addCleanup(shutil.rmtree, other)
+        path = os.path.join(other, "p.yaml")
+        with open(path, "w") as f:
+            f.write("proxies: [{server: 203.0.113.1}]")
+        self.write("config.yaml", f"proxy-providers: {{p: {{type: file, path: {path}}}}}")
+        found = self.extract()
+        self.assertEqual(of(ADDRESS, found), [])
+        self.assertIn("permission", of(NOTE, found)[0][1])
+        self.assertEqual(len(of(ADDRESS, self.extract("--provider-dir", other))), 1)
+
+    def test_a_call_that_is_forbidden_fails_or_kills(self):
+        cage = os.path.join(BUILD, "tests", "cage")
+        for what, want in (("read", 0), ("write", 1), ("create", 1), ("outside", 1), ("inet", 0), ("packet", 1),
+                           ("netlink", 1), ("map-code", 1), ("limits", 1), ("chmod", 1), ("fork", -31),
+                           ("thread", -31), ("exec", -31), ("kill", -31), ("ptrace", -31)):
+            run = subprocess.run([cage, what, self.home], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=10)
+            with self.subTest(what):
+                self.assertEqual(run.returncode, want, run.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
