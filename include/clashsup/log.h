@@ -37,7 +37,7 @@ void log_line(enum log_level level, const char *area, const char *fmt, ...) __at
 #define log_error(area, ...) log_line(LOG_LEVEL_ERROR, area, __VA_ARGS__)
 
 /* Passes one line of another program on, as it is, without its newline. */
-void log_pass(const char *line, size_t len);
+void log_pass(const char *text, size_t len);
 
 bool log_pending(void);
 void log_flush(void);

@@ -44,7 +44,7 @@ static void report_net(const struct supervisor *s, struct report *r)
 	snprintf(r->iptables_note, sizeof(r->iptables_note), "ok");
 	r->ipset.name = s->settings->ipset.name;
 	r->ipset.updated = s->servers.updated;
-	r->extract.running = s->servers.helper != NULL;
+	r->extract.running = servers_busy(&s->servers);
 	r->extract.last = s->servers.last;
 	r->extract.duration_ms = s->servers.duration_ms;
 	r->extract.endpoints = s->servers.summary.endpoints;

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -48,16 +49,17 @@ void instance_note_child(const char *run_dir, pid_t pid)
 void instance_end_leftover(const char *run_dir)
 {
 	cleanup_free char *text = NULL;
-	char path[PATH_MAX];
-	unsigned long long start;
+	char path[PATH_MAX], *rest;
+	uint64_t start;
 	size_t len;
 	long pid;
 
 	if (io_path(path, sizeof(path), NULL, "%s/pid", run_dir) < 0 || io_slurp_path(path, 64, &text, &len, NULL) < 0)
 		return;
 	unlink(path);
-	if (sscanf(text, "%ld %llu", &pid, &start) != 2 || pid <= 1 || !start ||
-	    procfs_stat((pid_t)pid, PROCFS_START_TIME) != start)
+	pid = strtol(text, &rest, 10);
+	start = strtoull(rest, NULL, 10);
+	if (pid <= 1 || pid > INT_MAX || !start || procfs_stat((pid_t)pid, PROCFS_START_TIME) != start)
 		return;
 	log_warn(LOG_CLASH, "ending the Mihomo that a former life left (pid %ld)", pid);
 	kill((pid_t)pid, SIGKILL);

@@ -231,9 +231,7 @@ static void look_for_ready(struct mihomo *m)
 		snprintf(m->waiting_for, sizeof(m->waiting_for), "Mihomo to load its providers");
 		return;
 	}
-	if (!needs_listener(m)) {
-		memset(m->listener, 0, sizeof(m->listener));
-	} else if (!any_family_ready(m)) {
+	if (needs_listener(m) && !any_family_ready(m)) {
 		unsigned f = family_wanted(m, IP_V4) ? IP_V4 : IP_V6;
 
 		snprintf(m->waiting_for, sizeof(m->waiting_for), "its TPROXY listener: %s", m->family_note[f]);
@@ -274,6 +272,11 @@ void mihomo_watch_ready(struct mihomo *m)
 {
 	m->told_ready = false;
 	look_soon(m);
+}
+
+void mihomo_forget_listener(struct mihomo *m)
+{
+	memset(m->listener, 0, sizeof(m->listener));
 }
 
 void mihomo_still_there(struct mihomo *m)
@@ -375,7 +378,7 @@ static void forget_process(struct mihomo *m)
 	unwatch(m, &m->api);
 	ev_timer_stop(m->loop, &m->look);
 	ev_timer_stop(m->loop, &m->stop);
-	memset(m->listener, 0, sizeof(m->listener));
+	mihomo_forget_listener(m);
 	m->told_ready = false;
 	m->said_up = 0;
 }

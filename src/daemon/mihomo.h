@@ -87,6 +87,9 @@ void mihomo_hangup(struct mihomo *m);
 /* Looks for readiness anew (a restart in place). */
 void mihomo_watch_ready(struct mihomo *m);
 
+/* Its listener may go from now on (mode mixed): that is no loss of readiness. */
+void mihomo_forget_listener(struct mihomo *m);
+
 /* Once a second while ready: are listeners and process still the ones that were found? */
 void mihomo_still_there(struct mihomo *m);
 

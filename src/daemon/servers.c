@@ -366,6 +366,11 @@ void servers_off(struct servers *s)
 	ev_timer_stop(s->loop, &s->periodic);
 }
 
+bool servers_busy(const struct servers *s)
+{
+	return s->helper || s->queued;
+}
+
 void servers_forget(struct servers *s)
 {
 	servers_off(s);

@@ -65,6 +65,9 @@ void servers_off(struct servers *s);
 /* Starts a run, or one more behind the one in hand. */
 void servers_extract(struct servers *s, bool by_clock);
 
+/* A run is under way, or its changes are not all in the kernel. */
+bool servers_busy(const struct servers *s);
+
 /* Forgets every address (mixed mode). */
 void servers_forget(struct servers *s);
 

@@ -373,6 +373,7 @@ void supervisor_set_mode(struct supervisor *s, bool tproxy)
 	if (!tproxy) {
 		machine_mode(&s->machine, false);
 		servers_forget(&s->servers);
+		mihomo_forget_listener(&s->mihomo);
 	} else if (!lifecycle_has_process(s->machine.life.child)) {
 		machine_mode(&s->machine, true);
 	}

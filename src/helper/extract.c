@@ -40,6 +40,7 @@ struct extract {
 	struct doc *config;
 	struct target *targets; /* of names: sorted by host before they are resolved */
 	size_t n, cap, first_of_source;
+	bool overflow; /* of the source that is being read: some of it was left out */
 	struct {
 		uint32_t source;
 		bool complete;
@@ -85,6 +86,7 @@ static void found(void *ctx, const struct endpoint *ep)
 
 		if (!grown) {
 			x->sum.skipped++;
+			x->overflow = true;
 			emit_note(&x->notes, true, "%s:%u: one server too many", x->sources.path, ep->line);
 			return;
 		}
@@ -114,11 +116,11 @@ static void choose_resolver(struct extract *x)
 {
 	if (strcmp(x->resolver, "auto") != 0 || !x->dns.enabled)
 		return;
-	if (x->dns.n_servers > 0) {
+	if (x->dns.n_servers > 0 && (x->dns.for_proxies || !x->plan.api)) {
 		x->plan.how = RESOLVE_SERVERS;
 		x->plan.n_servers = x->dns.n_servers;
 		memcpy(x->plan.servers, x->dns.servers, sizeof(x->plan.servers));
-	} else if (x->plan.api) {
+	} else if (x->plan.api) { /* the resolver and the cache that Mihomo itself uses */
 		x->plan.how = RESOLVE_API;
 	}
 	if (x->dns.n_servers == 0 && x->dns.for_proxies)
@@ -166,7 +168,8 @@ static void end_of_source(void *ctx, const char *path, bool complete, bool warn,
 	x->n = (size_t)(to - x->targets);
 	x->first_of_source = x->n;
 	x->ends[x->sum.sources].source = wire_hash(path);
-	x->ends[x->sum.sources++].complete = complete;
+	x->ends[x->sum.sources++].complete = complete && !x->overflow;
+	x->overflow = false;
 }
 
 /* The targets of one name, which are neighbours. */

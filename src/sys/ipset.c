@@ -218,7 +218,7 @@ int ipset_create(struct ipset *s, const char *name, const char *type, struct err
 
 	if (!ipset_msg_name_ok(name) || strlen(type) >= sizeof(text))
 		return err_set(e, EINVAL, "create set %s: bad name or type", name);
-	strcpy(text, type);
+	memcpy(text, type, strlen(type) + 1);
 	session = start_session();
 	if (!session)
 		return err_sys(e, ENOMEM, "create set %s", name);

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "clashsup/io.h"
@@ -10,7 +11,6 @@
 
 uint64_t procfs_stat(pid_t pid, enum procfs_field field)
 {
-	unsigned long long value = 0;
 	char path[64], text[1024];
 	cleanup_fd int fd = -1;
 	const char *at;
@@ -25,7 +25,7 @@ uint64_t procfs_stat(pid_t pid, enum procfs_field field)
 	at = strrchr(text, ')'); /* the name, field 2, may hold anything else */
 	for (int i = 2; at && i < (int)field; i++)
 		at = strchr(at + 1, ' ');
-	return at && sscanf(at, " %llu", &value) == 1 ? value : 0;
+	return at ? strtoull(at, NULL, 10) : 0;
 }
 
 bool procfs_exiting(pid_t pid)

@@ -1,6 +1,6 @@
 """clashsup-helper from outside: its roles, its records, its cage. Needs no root.
 
-CLASHSUP_BUILD names the build directory. A build with a sanitizer, or one run
+CLASHSUP_BUILD (or CLASHSUP_BUILD_DIR) names the build directory. A build with a sanitizer, or one run
 under valgrind, has no cage: those cases are skipped, aloud.
 """
 import http.server
@@ -18,7 +18,8 @@ import threading
 import time
 import unittest
 
-BUILD = os.environ.get("CLASHSUP_BUILD", "build")
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("CLASHSUP_BUILD") or os.environ.get("CLASHSUP_BUILD_DIR") or os.path.join(ROOT, "build")
 HELPER = os.path.join(BUILD, "clashsup-helper")
 SETTING, ADDRESS, UNRESOLVED, SOURCE, SUMMARY, HEALTH, NOTE = range(1, 8)
 SET = {1: "tproxy-port", 2: "listener", 3: "allow-lan", 4: "bind-address", 5: "routing-mark", 6: "iptables", 7: "tun",

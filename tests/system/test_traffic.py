@@ -78,7 +78,9 @@ class Matrix:
         sup.wait_state("armed")
         for name, s in opened.items():
             with self.subTest(name):
-                self.assertEqual(ask_on(s).via, "direct")
+                # A router that tracked no connection before has no memory of a UDP flow: it is chosen anew, and answered.
+                untracked = name.startswith("udp") and not self.masquerade
+                self.assertIn(ask_on(s).via, ("direct", "proxied") if untracked else ("direct",))
         self.expect("proxied")
 
     def test_a_proxied_connection_survives_its_destination_joining_the_set(self):
