@@ -159,17 +159,20 @@ const char *report_state(const char *child, const char *net, const char *mode)
 	static const struct {
 		const char *child, *state;
 	} alone[] = {
-		{ "stopped", "stopped" },     { "stopping", "stopped" },  { "waiting", "waiting" },
-		{ "failed", "failed" },	      { "checking", "starting" }, { "starting", "starting" },
-		{ "restarting", "starting" }, { "backoff", "starting" },
+		{ "waiting", "waiting" },   { "failed", "failed" },	  { "checking", "starting" },
+		{ "starting", "starting" }, { "restarting", "starting" }, { "backoff", "starting" },
 	};
+	bool settled = strcmp(net, "direct") == 0;
 
 	for (size_t i = 0; i < sizeof(alone) / sizeof(alone[0]); i++)
 		if (strcmp(alone[i].child, child) == 0)
 			return alone[i].state;
-	/* What is left is ready or unhealthy: the network tells. */
+	/* "stopped" and "mixed" are said when nothing of ours is left in the kernel; on the way there it is "direct".
+	 */
+	if (strcmp(child, "stopping") == 0 || strcmp(child, "stopped") == 0)
+		return settled && strcmp(child, "stopped") == 0 ? "stopped" : "direct";
 	if (strcmp(mode, "mixed") == 0)
-		return "mixed";
+		return settled ? "mixed" : "direct";
 	if (strcmp(net, "armed") == 0)
 		return "armed";
 	return strcmp(child, "ready") == 0 && strcmp(net, "arming") == 0 ? "starting" : "direct";

@@ -588,9 +588,8 @@ class HouseCase(unittest.TestCase):
         return sup
 
     def _tell(self, sup):
-        outcome = getattr(self, "_outcome", None)
-        failed = outcome and not getattr(outcome, "success", True)
-        if failed:
+        result = self._outcome.result
+        if any(self in (case, getattr(case, "test_case", None)) for case, _ in result.failures + result.errors):
             print(sup.story(), flush=True)
 
     def assertVia(self, via, where, proto, dst, source=None, timeout=1.0):

@@ -151,15 +151,15 @@ static void bytes_that_are_no_utf8_and_control_characters_become_question_marks(
 static void the_state_follows_from_child_net_and_mode(void **state)
 {
 	static const char *const rows[][4] = {
-		{ "stopped", "direct", "tproxy", "stopped" },  { "stopping", "disarming", "tproxy", "stopped" },
+		{ "stopped", "direct", "tproxy", "stopped" },  { "stopping", "disarming", "tproxy", "direct" },
 		{ "waiting", "direct", "tproxy", "waiting" },  { "waiting", "direct", "mixed", "waiting" },
 		{ "failed", "direct", "tproxy", "failed" },    { "checking", "direct", "tproxy", "starting" },
 		{ "starting", "direct", "mixed", "starting" }, { "restarting", "disarming", "tproxy", "starting" },
 		{ "backoff", "direct", "tproxy", "starting" }, { "ready", "armed", "tproxy", "armed" },
 		{ "ready", "arming", "tproxy", "starting" },   { "ready", "disarming", "tproxy", "direct" },
 		{ "ready", "direct", "tproxy", "direct" },     { "ready", "direct", "mixed", "mixed" },
-		{ "ready", "disarming", "mixed", "mixed" },    { "unhealthy", "disarming", "tproxy", "direct" },
-		{ "unhealthy", "direct", "mixed", "mixed" },
+		{ "ready", "disarming", "mixed", "direct" },   { "unhealthy", "disarming", "tproxy", "direct" },
+		{ "unhealthy", "direct", "mixed", "mixed" },   { "stopped", "disarming", "tproxy", "direct" },
 	};
 	(void)state;
 
