@@ -111,10 +111,21 @@ void health_stop(struct health *h)
 	ev_timer_stop(h->loop, &h->silence);
 }
 
-void health_open_port(struct health *h, uint16_t port)
+static void order(struct health *h, uint8_t what, uint16_t value)
 {
-	const uint8_t order[3] = { 'p', (uint8_t)(port >> 8), (uint8_t)port };
+	const uint8_t bytes[3] = { what, (uint8_t)(value >> 8), (uint8_t)value };
 
 	if (h->helper)
-		helper_tell(h->helper, order, sizeof(order));
+		helper_tell(h->helper, bytes, sizeof(bytes));
+}
+
+void health_anew(struct health *h)
+{
+	policy_probe_reset(&h->policy);
+	order(h, 'n', 0);
+}
+
+void health_open_port(struct health *h, uint16_t port)
+{
+	order(h, 'p', port);
 }

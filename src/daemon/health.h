@@ -35,6 +35,9 @@ void health_init(struct health *h); /* loop to ctx filled */
 
 /* Probes from now on; the counts begin anew. */
 void health_start(struct health *h);
+
+/* A probe at once; the counts begin anew: what came before was another life's. */
+void health_anew(struct health *h);
 void health_stop(struct health *h);
 
 /* Asks the API to open the TPROXY port. */

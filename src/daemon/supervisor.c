@@ -130,7 +130,7 @@ static void moved(void *ctx, const struct lifecycle *from, const struct lifecycl
 	if (from->child != to->child || from->net != to->net)
 		s->since = now();
 	if (from->child != CHILD_READY && to->child == CHILD_READY)
-		policy_probe_reset(&s->health.policy);
+		health_anew(&s->health);
 	if (!lifecycle_has_process(to->child))
 		health_stop(&s->health);
 	if (from->net == NET_ARMED || from->net == NET_ARMING)

@@ -145,7 +145,7 @@ static void open_port(struct probe *p, unsigned port)
 	s->busy = curl_multi_add_handle(p->multi, s->easy) == CURLM_OK;
 }
 
-/* Orders of three bytes: 'p', port (big endian). False at the end of input. */
+/* Orders of three bytes: 'p', port (big endian); 'n', 0, 0 = a probe now. False at the end of input. */
 static bool obey(struct probe *p)
 {
 	uint8_t orders[3 * 16];
@@ -154,6 +154,8 @@ static bool obey(struct probe *p)
 	for (ssize_t i = 0; i + 2 < n; i += 3) {
 		if (orders[i] == 'p')
 			open_port(p, (unsigned)orders[i + 1] << 8 | orders[i + 2]);
+		else if (orders[i] == 'n')
+			p->next_ms = now_ms();
 	}
 	return n > 0;
 }

@@ -296,10 +296,10 @@ class FirstDirect:
             s.close()
 
     def after(self, action, timeout=10.0):
-        """Calls action() and returns the ms from then to the sending of the first direct packet."""
+        """Calls action() and returns the ms from its beginning to the sending of the first direct packet."""
         with selectors.DefaultSelector() as sel:
-            action()
             start = time.monotonic()
+            action()
             sent, best, following = {}, None, start
             while time.monotonic() - start < timeout:
                 now = time.monotonic()
