@@ -28,6 +28,11 @@
 #define FWPLAN_LEASE_SET "clash_lease" /* + "6" for IPv6, as all sets */
 #define FWPLAN_RESERVED_SET "clash_reserved"
 
+#define FWPLAN_SET_TEXT 36 /* room for a set's name with suffix and NUL */
+
+/* The name of a family's set: BASE, or BASE with a 6 behind it. Returns `buf`. */
+const char *fwplan_set_name(const char *base, enum ip_family family, char buf[FWPLAN_SET_TEXT]);
+
 struct fwplan_params {
 	const char *server_set; /* IPv4 name; IPv6 is this + "6" */
 	uint16_t port;

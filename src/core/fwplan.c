@@ -208,6 +208,12 @@ static int check_params(const struct fwplan_params *p, struct err *e)
 	return 0;
 }
 
+const char *fwplan_set_name(const char *base, enum ip_family family, char buf[FWPLAN_SET_TEXT])
+{
+	snprintf(buf, FWPLAN_SET_TEXT, "%.*s%s", FWPLAN_SET_TEXT - 2, base, family == IP_V6 ? "6" : "");
+	return buf;
+}
+
 int fwplan_restore(const struct fwplan_params *p, enum ip_family family, bool again, char *buf, size_t cap,
 		   struct err *e)
 {

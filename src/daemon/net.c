@@ -7,7 +7,6 @@
 #include "clashsup/log.h"
 #include "clashsup/route.h"
 
-#define SET_NAME 32
 #define BUSY_RETRY_S 0.02 /* a set is in use for a moment after its last rule went */
 #define BUSY_TRIES 25
 #define RETRY_MAX_S 30.0
@@ -17,16 +16,6 @@ static const char *const type_servers[IP_FAMILIES] = { "hash:ip family inet maxe
 static const char *const type_reserved[IP_FAMILIES] = { "hash:net family inet", "hash:net family inet6" };
 static const char *const type_lease[IP_FAMILIES] = { LEASE_SET_TYPE_V4, LEASE_SET_TYPE_V6 };
 static const char *const family_name[IP_FAMILIES] = { "IPv4", "IPv6" };
-
-static void name_of(const char *base, enum ip_family f, char *buf, size_t cap)
-{
-	snprintf(buf, cap, "%s%s", base, f == IP_V6 ? "6" : "");
-}
-
-void net_set_name(const struct net *n, enum ip_family f, char *buf, size_t cap)
-{
-	name_of(n->settings->ipset.name, f, buf, cap);
-}
 
 static void leave_out(struct net *n, enum ip_family f, const char *why)
 {
@@ -44,19 +33,19 @@ static int create_sets(struct net *n, enum ip_family f, struct err *e)
 	const char *base[] = { n->settings->ipset.name, FWPLAN_RESERVED_SET, FWPLAN_LEASE_SET };
 	const char *type[] = { type_servers[f], type_reserved[f], type_lease[f] };
 	const char *const *nets;
-	char name[SET_NAME];
+	char name[FWPLAN_SET_TEXT];
 	size_t n_nets;
 
 	for (unsigned i = 0; i < 3; i++) {
 		int r;
 
-		name_of(base[i], f, name, sizeof(name));
+		fwplan_set_name(base[i], f, name);
 		r = ipset_create(n->ipset, name, type[i], e);
 		if (r < 0)
 			return r;
 	}
 	nets = fwplan_reserved(f, &n_nets);
-	name_of(FWPLAN_RESERVED_SET, f, name, sizeof(name));
+	fwplan_set_name(FWPLAN_RESERVED_SET, f, name);
 	return ipset_add_nets(n->ipset, name, nets, n_nets, e);
 }
 
@@ -191,12 +180,12 @@ static void destroy_sets(struct net *n)
 {
 	const char *base[] = { n->settings->ipset.name, FWPLAN_RESERVED_SET, FWPLAN_LEASE_SET };
 	struct err e = ERR_INIT;
-	char name[SET_NAME];
+	char name[FWPLAN_SET_TEXT];
 	bool busy = false;
 
 	for (unsigned f = 0; f < IP_FAMILIES; f++) {
 		for (unsigned i = 0; i < 3; i++) {
-			name_of(base[i], (enum ip_family)f, name, sizeof(name));
+			fwplan_set_name(base[i], (enum ip_family)f, name);
 			busy |= ipset_destroy(n->ipset, name, &e) < 0;
 		}
 	}

@@ -81,7 +81,4 @@ int net_keep(struct net *n, struct err *e);
 /* Policy routing stays over deaths (removing it would make clients wait for time-outs); out at a clean stop. */
 void net_remove_routes(struct net *n);
 
-/* The names of the server set, by family. */
-void net_set_name(const struct net *n, enum ip_family f, char *buf, size_t cap);
-
 #endif

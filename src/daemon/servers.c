@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clashsup/fwplan.h"
 #include "clashsup/io.h"
 #include "clashsup/log.h"
 #include "daemon/clock.h"
@@ -70,7 +71,7 @@ static int flush_family(struct servers *s, enum ip_family f, size_t n, struct er
 {
 	struct addr add[IPSET_BATCH], del[IPSET_BATCH];
 	size_t n_add = 0, n_del = 0;
-	char name[32];
+	char name[FWPLAN_SET_TEXT];
 
 	for (size_t i = 0; i < n; i++) {
 		const struct servers_change *c = &s->queue[s->at + i];
@@ -82,8 +83,7 @@ static int flush_family(struct servers *s, enum ip_family f, size_t n, struct er
 	}
 	if (!n_add && !n_del)
 		return 0;
-	snprintf(name, sizeof(name), "%s%s", s->settings->ipset.name, f == IP_V6 ? "6" : "");
-	return ipset_change(s->ipset, name, add, n_add, del, n_del, e);
+	return ipset_change(s->ipset, fwplan_set_name(s->settings->ipset.name, f, name), add, n_add, del, n_del, e);
 }
 
 /* How many changes make one batch: within it additions come first, so none may follow a deletion. */
