@@ -16,7 +16,7 @@ struct slot {
 	uint32_t count; /* members: how many entries hold the address; entries: 1; 0 = an empty slot */
 };
 
-/* Open addressing, linear probing, at most half full; nothing is deleted but by a rebuild. */
+/* Open addressing, linear probing, at most three quarters full; nothing is deleted but by a rebuild. */
 struct table {
 	struct slot *slots;
 	size_t cap, used;
@@ -87,7 +87,7 @@ static int table_reserve(struct table *t)
 {
 	if (t->used >= LEDGER_MAX)
 		return -ENOSPC;
-	if ((t->used + 1) * 2 <= t->cap)
+	if ((t->used + 1) * 4 <= t->cap * 3)
 		return 0;
 	return table_resize(t, t->cap ? t->cap * 2 : TABLE_MIN);
 }
@@ -221,6 +221,15 @@ static bool entry_stays(const struct ledger *l, const struct slot *s, const stru
 	return false;
 }
 
+static bool any_leaves(const struct ledger *l, const struct verdict *v)
+{
+	for (size_t i = 0; i < l->entries.cap; i++) {
+		if (l->entries.slots[i].count && !entry_stays(l, &l->entries.slots[i], v))
+			return true;
+	}
+	return false;
+}
+
 static void table_put(struct table *t, const struct slot *s)
 {
 	struct slot *to = table_find(t, &s->addr, s->source, s->host);
@@ -257,7 +266,9 @@ static size_t end_run(struct ledger *l, const struct verdict *v, ledger_change_f
 
 	marks_sort(&l->unresolved);
 	marks_sort(&l->sources);
-	if (!l->entries.used || !keep_what_stays(l, &kept, v)) {
+	if (!any_leaves(l, v))
+		return 0;
+	if (!keep_what_stays(l, &kept, v)) {
 		ledger_clear(&kept); /* out of memory: nothing leaves this time */
 		return 0;
 	}

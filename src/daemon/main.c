@@ -9,6 +9,7 @@
 #include "clashsup/proc.h"
 #include "clashsup/settings.h"
 #include "daemon/client.h"
+#include "daemon/memory.h"
 #include "daemon/supervisor.h"
 
 #define EXIT_USAGE 2
@@ -73,6 +74,7 @@ static int read_command_line(struct command_line *c, int argc, char **argv)
 static int command_run(struct settings *s, const struct command_line *c)
 {
 	(void)c;
+	memory_keep_small();
 	log_open(STDOUT_FILENO, s->log.level);
 	if (chdir("/") < 0) /* never pin a mount */
 		return 1;

@@ -13,6 +13,7 @@
 #include "clashsup/io.h"
 #include "clashsup/log.h"
 #include "daemon/clock.h"
+#include "daemon/memory.h"
 
 static const uint32_t extract_caps[WIRE_TYPES] = { [WIRE_ADDRESS] = LEDGER_MAX,
 						   [WIRE_UNRESOLVED] = LEDGER_MAX,
@@ -42,7 +43,9 @@ static void queue_start(struct servers *s)
 
 static void queue_clear(struct servers *s)
 {
-	s->queued = s->at = 0;
+	free(s->queue);
+	s->queue = NULL;
+	s->queued = s->at = s->cap = 0;
 	ev_timer_stop(s->loop, &s->flush);
 }
 
@@ -111,10 +114,12 @@ static void on_flush(struct ev_loop *loop, ev_timer *w, int revents)
 	}
 	s->at += n;
 	s->updated = now();
-	if (s->at == s->queued)
-		queue_clear(s);
-	else
+	if (s->at < s->queued) {
 		queue_start(s);
+		return;
+	}
+	queue_clear(s);
+	memory_give_back();
 }
 
 /* ---- a run ---- */
@@ -392,5 +397,4 @@ void servers_deinit(struct servers *s)
 {
 	servers_off(s);
 	ledger_free(s->ledger);
-	free(s->queue);
 }

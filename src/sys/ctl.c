@@ -20,6 +20,8 @@
 #define SO_PEERGROUPS 59 /* Linux 4.13; include/uapi/asm-generic/socket.h */
 #endif
 
+#define INPUT_LEN (CTL_REQUEST_MAX + 1)
+
 struct client {
 	struct ctl *ctl;
 	ev_io io;	/* .fd is -1 for a free slot */
@@ -27,7 +29,7 @@ struct client {
 	bool privileged;
 	bool last;   /* to be closed after the present answer */
 	double used; /* ev_now of the last answer, or of the beginning */
-	char in[CTL_REQUEST_MAX + 1];
+	char *in;    /* INPUT_LEN bytes of ctl->input */
 	size_t in_len;
 	char *out; /* the answer with its newline, NULL = none pending */
 	size_t out_len, out_sent;
@@ -44,6 +46,7 @@ struct ctl {
 	dev_t dev; /* of our socket file: another one at its path is not ours to unlink */
 	ino_t ino;
 	struct client clients[CTL_CLIENTS];
+	char input[CTL_CLIENTS][INPUT_LEN]; /* apart, so that places never used cost no pages */
 };
 
 static void client_close(struct client *c)
@@ -123,7 +126,7 @@ static int client_serve(struct client *c)
 	size_t len = newline ? (size_t)(newline - c->in) : 0;
 	int r;
 
-	if (!newline && c->in_len < sizeof(c->in))
+	if (!newline && c->in_len < INPUT_LEN)
 		return 0;
 	if (!newline) {
 		c->last = true;
@@ -137,7 +140,7 @@ static int client_serve(struct client *c)
 
 static int client_read(struct client *c)
 {
-	ssize_t n = io_read(c->io.fd, c->in + c->in_len, sizeof(c->in) - c->in_len);
+	ssize_t n = io_read(c->io.fd, c->in + c->in_len, INPUT_LEN - c->in_len);
 
 	if (n == -EAGAIN)
 		return 0;
@@ -380,6 +383,7 @@ int ctl_open(struct ctl **out, struct ev_loop *loop, const char *path, int64_t g
 	ctl->ctx = ctx;
 	for (size_t i = 0; i < CTL_CLIENTS; i++) {
 		ctl->clients[i].ctl = ctl;
+		ctl->clients[i].in = ctl->input[i];
 		ev_io_init(&ctl->clients[i].io, on_client, -1, 0);
 	}
 	ev_timer_init(&ctl->pause, on_pause_over, 0., ACCEPT_PAUSE_S);
