@@ -124,23 +124,32 @@ static void on_flush(struct ev_loop *loop, ev_timer *w, int revents)
 
 /* ---- a run ---- */
 
-static bool own_address(const struct addr *a)
+/* This machine's addresses, once a run: they never go into the set. */
+static void learn_own(struct servers *s)
 {
-	struct ifaddrs *list, *i;
-	bool found = false;
+	struct ifaddrs *list;
 
+	s->n_own = 0;
 	if (getifaddrs(&list) < 0)
-		return false;
-	for (i = list; i && !found; i = i->ifa_next) {
-		if (!i->ifa_addr || i->ifa_addr->sa_family != addr_af(a))
-			continue;
-		if (a->family == IP_V4)
-			found = memcmp(&((struct sockaddr_in *)(void *)i->ifa_addr)->sin_addr, a->bytes, 4) == 0;
-		else
-			found = memcmp(&((struct sockaddr_in6 *)(void *)i->ifa_addr)->sin6_addr, a->bytes, 16) == 0;
+		return;
+	for (const struct ifaddrs *i = list; i && s->n_own < SERVERS_OWN_MAX; i = i->ifa_next) {
+		const void *at = i->ifa_addr;
+
+		if (at && i->ifa_addr->sa_family == AF_INET)
+			addr_from_bytes(&((const struct sockaddr_in *)at)->sin_addr, 4, &s->own[s->n_own++]);
+		else if (at && i->ifa_addr->sa_family == AF_INET6)
+			addr_from_bytes(&((const struct sockaddr_in6 *)at)->sin6_addr, 16, &s->own[s->n_own++]);
 	}
 	freeifaddrs(list);
-	return found;
+}
+
+static bool own_address(const struct servers *s, const struct addr *a)
+{
+	for (size_t i = 0; i < s->n_own; i++) {
+		if (addr_cmp(a, &s->own[i]) == 0)
+			return true;
+	}
+	return false;
 }
 
 static bool in_fake_range(const struct servers *s, const struct addr *a)
@@ -177,7 +186,7 @@ static void take_address(struct servers *s, const struct wire_record *r)
 		distrust(s, what);
 		return;
 	}
-	if (in_fake_range(s, a) || own_address(a))
+	if (in_fake_range(s, a) || own_address(s, a))
 		return;
 	n = ledger_add(s->ledger, a, r->u.address.source, r->u.address.host, clock_ms());
 	if (n == 1)
@@ -335,6 +344,7 @@ void servers_extract(struct servers *s, bool by_clock)
 	s->whole = s->changed = s->refused = false;
 	s->before = known(s);
 	s->began_ms = clock_ms();
+	learn_own(s);
 	ledger_begin(s->ledger);
 	spec.args = a.argv;
 	if (build_arguments(s, &a, &e) < 0 || helper_start(&s->helper, s->reaper, &spec, &ops, s, &e) < 0) {

@@ -15,6 +15,8 @@
 #include "clashsup/report.h"
 #include "clashsup/settings.h"
 
+#define SERVERS_OWN_MAX 128 /* addresses of this machine that are looked at */
+
 struct servers_change {
 	struct addr addr;
 	bool enters;
@@ -46,6 +48,8 @@ struct servers {
 	int64_t began_ms;
 	struct addr_net fake[8];
 	size_t n_fake;
+	struct addr own[SERVERS_OWN_MAX];
+	size_t n_own;
 
 	struct wire_summary summary;
 	int64_t duration_ms;
