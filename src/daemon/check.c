@@ -22,6 +22,7 @@ struct check {
 	struct helper *helper;
 	struct job *job;
 	char copy[PATH_MAX], final[PATH_MAX];
+	int copy_fd; /* from the copying to the appended line */
 
 	/* of the present run */
 	struct config_facts facts;
@@ -47,10 +48,13 @@ static void finish(struct check *c, const char *why)
 
 /* ---- copy ---- */
 
-static int copy_config(const struct check *c, struct err *e)
+/*
+ * The directory is Mihomo's own: nothing there is opened by name twice, so that
+ * what is written to is what was made here.
+ */
+static int copy_config(struct check *c, struct err *e)
 {
 	cleanup_free char *bytes = NULL;
-	cleanup_fd int fd = -1;
 	size_t len;
 	int r = io_slurp_path(c->setup->config, CONFIG_MAX, &bytes, &len, e);
 
@@ -59,12 +63,12 @@ static int copy_config(const struct check *c, struct err *e)
 	if (len == 0)
 		return err_set(e, EINVAL, "%s is empty", c->setup->config);
 	unlink(c->copy);
-	fd = open(c->copy, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
+	c->copy_fd = open(c->copy, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (c->copy_fd < 0)
 		return err_sys(e, errno, "cannot make %s", c->copy);
-	if (fchown(fd, c->setup->ids.uid, (gid_t)-1) < 0)
+	if (fchown(c->copy_fd, c->setup->ids.uid, (gid_t)-1) < 0)
 		return err_sys(e, errno, "cannot give %s to Mihomo's user", c->copy);
-	r = io_write_all(fd, bytes, len);
+	r = io_write_all(c->copy_fd, bytes, len);
 	return r < 0 ? err_sys(e, -r, "cannot write %s", c->copy) : 0;
 }
 
@@ -72,12 +76,11 @@ static int copy_config(const struct check *c, struct err *e)
 static int append_listener(const struct check *c, struct err *e)
 {
 	const char *listen = access("/proc/net/if_inet6", F_OK) == 0 ? "::" : "0.0.0.0";
-	cleanup_fd int fd = open(c->copy, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
 	char line[160];
 	int n = snprintf(line, sizeof(line),
 			 "\nlisteners: [{name: clashsup, type: tproxy, port: %u, listen: \"%s\", udp: true}]\n",
 			 c->facts.port, listen);
-	int r = fd < 0 ? -errno : io_write_all(fd, line, (size_t)n);
+	int r = io_write_all(c->copy_fd, line, (size_t)n);
 
 	return r < 0 ? err_sys(e, -r, "cannot write %s", c->copy) : 0;
 }
@@ -281,6 +284,7 @@ static void on_inspected(void *ctx, enum helper_end end, const char *why)
 		return;
 	}
 	listener_or_patch(c);
+	io_close(&c->copy_fd);
 	test_copy(c);
 }
 
@@ -292,6 +296,7 @@ void check_cancel(struct check *c)
 	job_abandon(c->job);
 	c->helper = NULL;
 	c->job = NULL;
+	io_close(&c->copy_fd);
 }
 
 static void reset(struct check *c)
@@ -336,6 +341,7 @@ int check_new(struct check **out, const struct check_setup *setup, check_done_fn
 	if (!c)
 		return err_set(e, ENOMEM, "out of memory");
 	c->setup = setup;
+	c->copy_fd = -1;
 	c->done = done;
 	c->ctx = ctx;
 	r = io_path(c->copy, sizeof(c->copy), e, "%s/config.yaml.new", setup->run_dir);

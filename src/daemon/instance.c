@@ -32,21 +32,21 @@ int instance_claim(struct err *e)
 	return steal_fd(&fd);
 }
 
-void instance_note_child(const char *run_dir, pid_t pid)
+void instance_note_child(const char *run, pid_t pid)
 {
 	char path[PATH_MAX], text[64];
 	cleanup_fd int fd = -1;
 	int n = snprintf(text, sizeof(text), "%d %llu\n", (int)pid,
 			 (unsigned long long)procfs_stat(pid, PROCFS_START_TIME));
 
-	if (io_path(path, sizeof(path), NULL, "%s/pid", run_dir) < 0)
+	if (io_path(path, sizeof(path), NULL, "%s/mihomo.pid", run) < 0)
 		return;
 	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0 || io_write_all(fd, text, (size_t)n) < 0)
 		log_warn(LOG_CLASH, "cannot write %s: a left-over Mihomo could not be told after a crash", path);
 }
 
-void instance_end_leftover(const char *run_dir)
+void instance_end_leftover(const char *run)
 {
 	cleanup_free char *text = NULL;
 	char path[PATH_MAX], *rest;
@@ -54,7 +54,8 @@ void instance_end_leftover(const char *run_dir)
 	size_t len;
 	long pid;
 
-	if (io_path(path, sizeof(path), NULL, "%s/pid", run_dir) < 0 || io_slurp_path(path, 64, &text, &len, NULL) < 0)
+	if (io_path(path, sizeof(path), NULL, "%s/mihomo.pid", run) < 0 ||
+	    io_slurp_path(path, 64, &text, &len, NULL) < 0)
 		return;
 	unlink(path);
 	pid = strtol(text, &rest, 10);

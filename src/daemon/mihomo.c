@@ -551,9 +551,10 @@ static int fifo_open(struct mihomo *m, struct err *e)
 	if (strchr(path, '\''))
 		return err_set(e, EINVAL, "[state] run must not contain a quote: %s", path);
 	unlink(path);
-	if (mkfifo(path, 0600) < 0 || chown(path, m->ids.uid, (gid_t)-1) < 0)
+	if (mkfifo(path, 0600) < 0 || lchown(path, m->ids.uid, (gid_t)-1) < 0)
 		return err_sys(e, errno, "cannot make %s", path);
-	fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC); /* both ends: never an EOF, never a wait in the shell */
+	fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC |
+				O_NOFOLLOW); /* both ends: never an EOF, never a wait in the shell */
 	if (fd < 0)
 		return err_sys(e, errno, "cannot open %s", path);
 	watch_fd(m, &m->fifo, fd, on_fifo, m);

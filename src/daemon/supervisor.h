@@ -80,6 +80,11 @@ int supervisor_cleanup(struct settings *settings);
 /* Chooses Mihomo's home and config; false when there is no config yet. */
 bool supervisor_find_config(const struct settings *s, char home[PATH_MAX], char config[PATH_MAX]);
 
+/* events.c: what becomes of each watcher's word, and what each action does. */
+void events_wire(struct supervisor *s);	 /* fills the parts' set-ups */
+void events_watch(struct supervisor *s); /* signals, timers, the log */
+int events_open(struct supervisor *s, struct err *e);
+
 /* control.c: answers one request of the control socket. */
 char *control_handle(void *ctx, const struct ctl_request *request);
 void supervisor_shutdown(struct supervisor *s);
@@ -92,9 +97,9 @@ void narrate_removed(const struct supervisor *s);
 void narrate_armed(const struct supervisor *s);
 void narrate_exit(int status, int64_t lived_ms);
 
-/* instance.c: one supervisor a network namespace, and the Mihomo that a killed one may have left. */
+/* instance.c: one supervisor a network namespace, and the Mihomo that a killed one may have left (RUN/mihomo.pid). */
 int instance_claim(struct err *e);
-void instance_note_child(const char *run_dir, pid_t pid);
-void instance_end_leftover(const char *run_dir);
+void instance_note_child(const char *run, pid_t pid);
+void instance_end_leftover(const char *run);
 
 #endif
