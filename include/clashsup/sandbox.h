@@ -38,6 +38,7 @@ int sandbox_helper(const void *arg, pid_t parent);
  */
 int sandbox_mihomo(const void *arg, pid_t parent);
 
-/* mihomo -t: as Mihomo, same ids and groups, so that it can read the same files. */
+/* Has this process what rules, sets and routes need (NET_ADMIN and, for iptables, NET_RAW)? 0, or -EPERM with advice. */
+int sandbox_may_filter(struct err *e);
 
 #endif

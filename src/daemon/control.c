@@ -36,12 +36,14 @@ static void report_net(const struct supervisor *s, struct report *r)
 	r->tproxy.last_disarm_us = s->disarm_us;
 	for (unsigned f = 0; f < IP_FAMILIES; f++) {
 		bool in = armed && s->net.family[f];
-		const char *why = s->net.note[f][0] ? s->net.note[f] : net_state_name(s->machine.life.net);
+		const char *why = s->net.note[f][0] ? s->net.note[f]
+				  : s->net.fault[0] ? s->net.fault
+						    : net_state_name(s->machine.life.net);
 
 		snprintf(r->tproxy.family[f], REPORT_TEXT, "%s", in ? "armed" : why);
 		r->ipset.count[f] = s->servers.on ? ledger_count(s->servers.ledger, (enum ip_family)f) : 0;
 	}
-	snprintf(r->iptables_note, sizeof(r->iptables_note), "ok");
+	snprintf(r->iptables_note, sizeof(r->iptables_note), "%s", s->net.fault[0] ? s->net.fault : "ok");
 	r->ipset.name = s->settings->ipset.name;
 	r->ipset.updated = s->servers.updated;
 	r->extract.running = servers_busy(&s->servers);

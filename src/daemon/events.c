@@ -11,7 +11,7 @@
 
 #define RECHECK_TICKS 30 /* a config that waits for something outside (a download) is tried again */
 #define RETRY_MAX_MS 5000
-#define GIVE_UP_MS 5000 /* beyond stop_timeout: a clean stop that cannot finish ends all the same */
+#define GIVE_UP_MS 2500 /* beyond stop_timeout: a clean stop that cannot finish ends all the same */
 
 static struct report_time now(void)
 {
@@ -213,6 +213,8 @@ static void on_net(void *ctx, enum net_event event)
 	}
 	if (event == NET_EV_REMOVED)
 		narrate_removed(s);
+	if (event == NET_EV_ARM_FAILED)
+		s->sign_us = clock_us();
 	if (event == NET_EV_ARMED) {
 		s->armed_in_us = clock_us() - s->sign_us;
 		narrate_armed(s);

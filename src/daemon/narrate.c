@@ -12,7 +12,7 @@ void narrate_action(const struct supervisor *s, enum lifecycle_action action)
 	if (action == ACT_SPAWN && s->machine.life.tproxy && !s->recovering)
 		log_info(LOG_CLASH, "Waiting for Mihomo to become healthy before applying TProxy "
 				    "(no timeout - will wait indefinitely)...");
-	if (action != ACT_ARM)
+	if (action != ACT_ARM || s->net.failures)
 		return;
 	if (s->recovering) {
 		log_info(LOG_MONITOR, "Mihomo recovered, reapplying TProxy");

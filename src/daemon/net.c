@@ -6,6 +6,7 @@
 
 #include "clashsup/log.h"
 #include "clashsup/route.h"
+#include "clashsup/sandbox.h"
 
 #define BUSY_RETRY_S 0.02 /* a set is in use for a moment after its last rule went */
 #define BUSY_TRIES 25
@@ -70,10 +71,19 @@ static void prepare_family(struct net *n, enum ip_family f, const char *listener
 	n->family[f] = true;
 }
 
+/* What is tried again and again is told once. */
+static void complain(struct net *n, const char *what, const char *why)
+{
+	if (strcmp(n->fault, why) == 0)
+		return;
+	log_error(LOG_CLASH, "%s: %s", what, why);
+	snprintf(n->fault, sizeof(n->fault), "%s", why);
+}
+
 static void arm_failed(struct net *n, const char *why)
 {
-	if (n->failures++ < 3)
-		log_error(LOG_CLASH, "cannot apply TProxy: %s", why);
+	n->failures++;
+	complain(n, "cannot apply TProxy, trying again with growing pauses", why);
 	n->tell(n->ctx, NET_EV_ARM_FAILED);
 }
 
@@ -105,6 +115,7 @@ static void on_applied(void *ctx, const struct firewall_result *result)
 	}
 	n->on = true;
 	n->failures = 0;
+	n->fault[0] = '\0';
 	n->tell(n->ctx, NET_EV_ARMED);
 }
 
@@ -112,8 +123,8 @@ static void apply(struct net *n)
 {
 	struct err e = ERR_INIT;
 
-	if (!n->family[IP_V4] && !n->family[IP_V6]) {
-		arm_failed(n, n->note[IP_V4]);
+	if (n->powerless || (!n->family[IP_V4] && !n->family[IP_V6])) {
+		arm_failed(n, n->powerless ? n->fault : n->note[IP_V4]);
 		return;
 	}
 	if (firewall_apply(n->firewall, &n->plan, n->family, on_applied, n, &e) < 0)
@@ -140,9 +151,10 @@ void net_arm(struct net *n, const struct net_plan *plan)
 					  .routing_marks = n->marks,
 					  .n_routing_marks = plan->n_marks,
 					  .local = n->settings->tproxy.local };
-	for (unsigned f = 0; f < IP_FAMILIES; f++)
+	for (unsigned f = 0; f < IP_FAMILIES && !n->powerless; f++)
 		prepare_family(n, (enum ip_family)f, plan->family_note[f]);
-	n->tell(n->ctx, NET_EV_SETS);
+	if (!n->powerless)
+		n->tell(n->ctx, NET_EV_SETS);
 	if (wait <= 0.0) {
 		apply(n);
 		return;
@@ -170,6 +182,8 @@ void net_switch_off(struct net *n)
 	struct err e = ERR_INIT;
 
 	n->on = false;
+	if (n->powerless)
+		return;
 	if (lease_off(n->lease, &e) < 0)
 		log_error(LOG_CLASH, "cannot empty the lease, it ends by itself in %d s: %s", LEASE_SECONDS, e.msg);
 	if (lease_forget_flows(n->lease, &e) < 0)
@@ -233,6 +247,10 @@ void net_remove(struct net *n)
 
 	ev_timer_stop(n->loop, &n->again);
 	ev_timer_stop(n->loop, &n->busy);
+	if (n->powerless) {
+		n->tell(n->ctx, NET_EV_REMOVED);
+		return;
+	}
 	n->removing = firewall_busy(n->firewall);
 	if (n->removing) /* its end starts the removal */
 		return;
@@ -246,7 +264,7 @@ void net_remove(struct net *n)
 		n->family[f] = false;
 	}
 	if (firewall_remove(n->firewall, n->sweep, on_removed, n, &e) < 0) {
-		log_error(LOG_CLASH, "cannot take out the rules: %s", e.msg);
+		complain(n, "cannot take out the rules", e.msg);
 		n->tell(n->ctx, NET_EV_REMOVE_FAILED);
 	}
 }
@@ -254,9 +272,8 @@ void net_remove(struct net *n)
 void net_remove_routes(struct net *n)
 {
 	struct err e = ERR_INIT;
-	(void)n;
 
-	for (unsigned f = 0; f < IP_FAMILIES; f++) {
+	for (unsigned f = 0; f < IP_FAMILIES && !n->powerless; f++) {
 		if (route_sweep((enum ip_family)f, &e) < 0)
 			log_warn(LOG_CLASH, "cannot remove the %s policy routing: %s", family_name[f], e.msg);
 	}
@@ -264,6 +281,7 @@ void net_remove_routes(struct net *n)
 
 int net_init(struct net *n, struct err *e)
 {
+	struct err lack = ERR_INIT;
 	int r = ipset_open(&n->ipset, e);
 
 	if (r == 0)
@@ -273,6 +291,10 @@ int net_init(struct net *n, struct err *e)
 	if (r < 0) {
 		net_deinit(n);
 		return r;
+	}
+	if (sandbox_may_filter(&lack) < 0) {
+		n->powerless = true;
+		complain(n, "the network stays direct", lack.msg);
 	}
 	n->sweep = true;
 	ev_timer_init(&n->again, on_again, 0.0, 0.0);

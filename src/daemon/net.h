@@ -39,6 +39,8 @@ struct net {
 	ev_timer again, busy;	     /* a failed arming waits; a set still in use is tried again */
 	bool family[IP_FAMILIES];    /* what is being or is armed */
 	char note[IP_FAMILIES][256]; /* per family "armed", or why not */
+	char fault[256];	     /* why the last arming failed, "" = it did not */
+	bool powerless;		     /* without the capabilities nothing is tried, and nothing of ours can be there */
 	bool on;		     /* the lease is refreshed */
 	bool removing;		     /* a removal is wanted behind the running job */
 	bool sweep;		     /* until the first removal is through: look at every variant */

@@ -4,7 +4,6 @@
 #include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 
 #define PENDING 1 /* no answer yet; real codes are 0 or negative */
 
@@ -19,15 +18,13 @@ struct talk {
 
 int netlink_open(struct netlink *n, int bus)
 {
-	const struct timeval second = { .tv_sec = 1 };
 	int r;
 
 	n->seq = 1;
-	n->sock = mnl_socket_open2(bus, SOCK_CLOEXEC);
+	n->sock = mnl_socket_open2(bus, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (!n->sock)
 		return -errno;
-	if (setsockopt(mnl_socket_get_fd(n->sock), SOL_SOCKET, SO_RCVTIMEO, &second, sizeof(second)) < 0 ||
-	    mnl_socket_bind(n->sock, 0, MNL_SOCKET_AUTOPID) < 0) {
+	if (mnl_socket_bind(n->sock, 0, MNL_SOCKET_AUTOPID) < 0) {
 		r = -errno;
 		netlink_close(n);
 		return r;
@@ -68,6 +65,27 @@ static void take_one(struct talk *t, const struct nlmsghdr *msg)
 	}
 }
 
+/*
+ * The kernel answers within the send, so what is not there now will not come. It
+ * refuses a whole batch with one answer, to its first message (EPERM: nfnetlink_rcv).
+ */
+static int no_more_answers(struct talk *t)
+{
+	int refusal = 0;
+
+	for (size_t i = 0; i < t->count; i++) {
+		if (t->codes[i] < 0)
+			refusal = t->codes[i];
+	}
+	if (!refusal)
+		return -ENODATA;
+	for (size_t i = 0; i < t->count; i++) {
+		if (t->codes[i] == PENDING)
+			t->codes[i] = refusal;
+	}
+	return 0;
+}
+
 static int receive(struct netlink *n, struct talk *t)
 {
 	NETLINK_ALIGNED uint8_t buf[NETLINK_BUF];
@@ -80,7 +98,7 @@ static int receive(struct netlink *n, struct talk *t)
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got < 0)
-			return errno == EAGAIN ? -ETIMEDOUT : -errno;
+			return errno == EAGAIN ? no_more_answers(t) : -errno;
 		for (; mnl_nlmsg_ok(msg, left); msg = mnl_nlmsg_next(msg, &left))
 			take_one(t, msg);
 	}

@@ -26,7 +26,7 @@ struct netlink {
 /* Called with each message of an answer that is neither an ack nor an error. */
 typedef void (*netlink_each_fn)(const struct nlmsghdr *msg, void *ctx);
 
-/* `bus` is NETLINK_NETFILTER or alike. Close-on-exec, its receive never waits longer than a second. */
+/* `bus` is NETLINK_NETFILTER or alike. Close-on-exec, and it never waits: the kernel answers within the send. */
 int netlink_open(struct netlink *n, int bus);
 void netlink_close(struct netlink *n); /* also fine after a failed open */
 

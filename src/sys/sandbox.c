@@ -214,3 +214,12 @@ int sandbox_mihomo(const void *arg, pid_t parent)
 		return -1;
 	return die_with(parent);
 }
+
+int sandbox_may_filter(struct err *e)
+{
+	if (capng_get_caps_process() < 0 ||
+	    (have(CAPNG_EFFECTIVE, CAP_NET_ADMIN) && have(CAPNG_EFFECTIVE, CAP_NET_RAW)))
+		return 0;
+	return err_set(e, EPERM,
+		       "clashsup lacks a capability: run it as root, or give the container NET_ADMIN and NET_RAW");
+}

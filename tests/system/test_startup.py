@@ -1,11 +1,13 @@
 """Starting never waits for what it need not, and says what it does wait for."""
 
 import os
+import shutil
 import socket
 import statistics
+import tempfile
 import time
 
-from house import CLIENT6, DNS, FAR4, FAR6, HouseCase, alive, config, wait_for
+from house import CLIENT6, DNS, FAR4, FAR6, PROGRAM, HouseCase, alive, config, wait_for
 
 NAMED = "{name: n%d, type: socks5, server: n%d.example, port: 1080}"
 
@@ -212,3 +214,22 @@ class StartOverOldLife(HouseCase):
 def told(status):
     """All that a status says in words."""
     return " ".join([status.get("waiting_for") or "", *(status.get("warnings") or [])])
+
+
+class WithoutCapabilities(HouseCase):
+    def test_mihomo_runs_the_network_stays_direct_and_status_says_what_to_give(self):
+        directory = tempfile.mkdtemp(prefix="cs-", dir="/tmp")
+        self.addCleanup(shutil.rmtree, directory)
+        weak = os.path.join(directory, "clashsup")
+        with open(weak, "w", encoding="utf-8") as f:
+            f.write(f'#!/bin/sh\nexec setpriv --bounding-set -net_admin "{PROGRAM}" "$@"\n')
+        os.chmod(weak, 0o755)
+        before = self.house.snapshot()
+        sup = self.supervisor(program=weak)
+        status = sup.wait_status(lambda s: s["child"] == "ready" and "NET_ADMIN" in s["tproxy"]["ipv4"], "saying why")
+        self.assertIn("NET_ADMIN", status["backends"]["iptables"])
+        self.assertVia("direct", "client", "tcp", FAR4)
+        began = time.monotonic()
+        self.assertEqual(sup.stop(), 0)
+        self.assertLess(time.monotonic() - began, 2)
+        self.assertEqual(self.house.snapshot(), before)
