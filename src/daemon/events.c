@@ -206,7 +206,7 @@ static void on_net(void *ctx, enum net_event event)
 
 	if (event == NET_EV_SETS) {
 		servers_on(&s->servers);
-		if (!s->recovering)
+		if (!s->recovering && !s->net.failures)
 			log_info(LOG_CLASH, "Empty ipset %s created (will be populated asynchronously)",
 				 s->settings->ipset.name);
 		return;

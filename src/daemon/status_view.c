@@ -106,7 +106,7 @@ static const char *state_meaning(const char *state)
 {
 	static const char *const rows[][2] = {
 		{ "waiting", "network direct, Mihomo cannot be started yet" },
-		{ "starting", "network direct, Mihomo is not ready yet" },
+		{ "starting", "network direct, not armed yet" },
 		{ "armed", "traffic goes through Mihomo" },
 		{ "direct", "network direct, Mihomo is alive" },
 		{ "mixed", "no transparent proxying, by request" },
