@@ -111,27 +111,41 @@ static char *answer_status(const struct supervisor *s, bool privileged)
 	return answer;
 }
 
+struct ip_list {
+	cJSON *array;
+	bool whole; /* false: out of memory on the way */
+};
+
 static void add_ip(void *ctx, const struct addr *a, bool enters)
 {
+	struct ip_list *list = ctx;
 	char text[ADDR_TEXT];
+	cJSON *item = cJSON_CreateString(addr_text(a, text));
 	(void)enters;
 
-	cJSON_AddItemToArray(ctx, cJSON_CreateString(addr_text(a, text)));
+	if (!cJSON_AddItemToArray(list->array, item)) {
+		cJSON_Delete(item);
+		list->whole = false;
+	}
 }
 
+/* A shortened list would look like the whole one: rather none. */
 static char *answer_ips(const struct supervisor *s)
 {
-	cJSON *o = cJSON_CreateObject(), *list;
-	char *text;
+	cJSON *o = cJSON_CreateObject();
+	struct ip_list list = { .whole = true };
+	char *text = NULL;
 
-	cJSON_AddNumberToObject(o, "version", CTL_VERSION);
-	cJSON_AddBoolToObject(o, "ok", true);
-	list = cJSON_AddArrayToObject(o, "ips");
-	if (s->servers.on)
-		ledger_each(s->servers.ledger, add_ip, list);
-	text = cJSON_PrintUnformatted(o);
+	if (cJSON_AddNumberToObject(o, "version", CTL_VERSION) && cJSON_AddBoolToObject(o, "ok", true))
+		list.array = cJSON_AddArrayToObject(o, "ips");
+	if (list.array && s->servers.on &&
+	    ledger_each(s->servers.ledger, add_ip, &list) !=
+		    ledger_count(s->servers.ledger, IP_V4) + ledger_count(s->servers.ledger, IP_V6))
+		list.whole = false;
+	if (list.array && list.whole)
+		text = cJSON_PrintUnformatted(o);
 	cJSON_Delete(o);
-	return text;
+	return text ? text : ctl_answer_error("out of memory");
 }
 
 char *control_handle(void *ctx, const struct ctl_request *request)
