@@ -205,6 +205,8 @@ static void destroy_sets(struct net *n)
 	}
 	if (!busy) {
 		n->sweep = false;
+		if (!n->failures) /* a complaint about the removal is settled */
+			n->fault[0] = '\0';
 		n->tell(n->ctx, NET_EV_REMOVED);
 		return;
 	}
