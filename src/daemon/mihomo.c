@@ -223,6 +223,15 @@ static bool any_family_ready(struct mihomo *m)
 	return any;
 }
 
+/* What is waited for is told at a falling rate: `slow` counts the looks since the fast ones ended. */
+static void tell_waiting(const struct mihomo *m, uint32_t fast)
+{
+	uint32_t slow = m->looks - fast;
+
+	if (m->looks > fast && (slow & (slow - 1)) == 0)
+		log_info(LOG_CLASH, "still waiting for %s", m->waiting_for);
+}
+
 static void look_for_ready(struct mihomo *m)
 {
 	if (!m->has_shell && clock_ms() - m->started_ms >= NO_SHELL_MS)
@@ -260,6 +269,8 @@ static void on_look(struct ev_loop *loop, ev_timer *w, int revents)
 		mihomo_still_there(m);
 	else
 		look_for_ready(m);
+	if (!m->told_ready)
+		tell_waiting(m, FAST_LOOKS);
 	if (m->told_ready && m->looks > SETTLE_LOOKS) {
 		ev_timer_stop(loop, w);
 	} else if (m->looks == FAST_LOOKS) {
@@ -475,8 +486,7 @@ static void on_start(struct ev_loop *loop, ev_timer *w, int revents)
 
 	m->looks++;
 	if (!port_is_free(m)) {
-		if (m->looks == SETTLE_LOOKS)
-			log_warn(LOG_CLASH, "waiting for %s", m->waiting_for);
+		tell_waiting(m, SETTLE_LOOKS);
 		ev_timer_set(w, m->looks < SETTLE_LOOKS ? 0.005 : 0.25, 0.0);
 		ev_timer_start(loop, w);
 		return;
