@@ -38,7 +38,8 @@ int sandbox_helper(const void *arg, pid_t parent);
  */
 int sandbox_mihomo(const void *arg, pid_t parent);
 
-/* Has this process what rules, sets and routes need (NET_ADMIN and, for iptables, NET_RAW)? 0, or -EPERM with advice. */
+/* Has this process what rules, sets and routes need (NET_ADMIN and, for iptables, NET_RAW)? 0, or -EPERM with advice.
+ */
 int sandbox_may_filter(struct err *e);
 
 #endif
