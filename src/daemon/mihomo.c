@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "clashsup/evio.h"
 #include "clashsup/io.h"
 #include "clashsup/log.h"
 #include "clashsup/procfs.h"
@@ -44,11 +45,10 @@ static void pass_lines(struct mihomo_output *o)
 
 static void output_close(struct ev_loop *loop, struct mihomo_output *o)
 {
-	ev_io_stop(loop, &o->io);
 	if (o->used)
 		log_pass(o->line, o->used);
 	o->used = 0;
-	io_close(&o->io.fd);
+	evio_close(loop, &o->io);
 }
 
 static void on_output(struct ev_loop *loop, ev_io *w, int revents)
@@ -72,12 +72,6 @@ static void watch_fd(struct mihomo *m, ev_io *w, int fd, void (*cb)(struct ev_lo
 	ev_io_init(w, cb, fd, EV_READ);
 	w->data = data;
 	ev_io_start(m->loop, w);
-}
-
-static void unwatch(struct mihomo *m, ev_io *w)
-{
-	ev_io_stop(m->loop, w);
-	io_close(&w->fd);
 }
 
 /* ---- readiness ---- */
@@ -125,7 +119,7 @@ static void on_life(struct ev_loop *loop, ev_io *w, int revents)
 	(void)loop;
 	(void)revents;
 
-	unwatch(m, w);
+	evio_close(m->loop, w);
 	m->tell(m->ctx, MIHOMO_DYING);
 }
 
@@ -139,7 +133,7 @@ static void on_api(struct ev_loop *loop, ev_io *w, int revents)
 
 	if (n > 0 || n == -EAGAIN)
 		return;
-	unwatch(m, w);
+	evio_close(m->loop, w);
 	if (m->told_ready)
 		mihomo_still_there(m);
 	look_soon(m);
@@ -385,8 +379,8 @@ static int highest_fd(const struct mihomo *m)
 
 static void forget_process(struct mihomo *m)
 {
-	unwatch(m, &m->life);
-	unwatch(m, &m->api);
+	evio_close(m->loop, &m->life);
+	evio_close(m->loop, &m->api);
 	ev_timer_stop(m->loop, &m->look);
 	ev_timer_stop(m->loop, &m->stop);
 	mihomo_forget_listener(m);
@@ -588,7 +582,7 @@ void mihomo_deinit(struct mihomo *m)
 {
 	forget_process(m);
 	ev_timer_stop(m->loop, &m->start);
-	unwatch(m, &m->fifo);
+	evio_close(m->loop, &m->fifo);
 	output_close(m->loop, &m->out);
 	output_close(m->loop, &m->err);
 }

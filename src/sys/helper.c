@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "clashsup/evio.h"
 #include "clashsup/io.h"
 #include "clashsup/log.h"
 
@@ -40,21 +41,11 @@ struct helper {
 	unsigned int lines;
 };
 
-static void close_io(struct helper *h, ev_io *w)
-{
-	int fd = w->fd;
-
-	ev_io_stop(h->reaper->loop, w);
-	if (fd >= 0)
-		close(fd);
-	ev_io_set(w, -1, 0);
-}
-
 static void helper_free(struct helper *h)
 {
 	ev_timer_stop(h->reaper->loop, &h->deadline);
-	close_io(h, &h->out);
-	close_io(h, &h->err);
+	evio_close(h->reaper->loop, &h->out);
+	evio_close(h->reaper->loop, &h->err);
 	io_close(&h->in);
 	free(h);
 }
@@ -95,7 +86,7 @@ static void on_err(struct ev_loop *loop, ev_io *w, int revents)
 		if (n == -EAGAIN)
 			return;
 		if (n <= 0) {
-			close_io(h, &h->err);
+			evio_close(h->reaper->loop, &h->err);
 			return;
 		}
 		take_text(h, buf, (size_t)n);
@@ -135,7 +126,7 @@ static void read_records(struct helper *h)
 		if (n == -EAGAIN)
 			return;
 		if (n <= 0 || !take_records(h, buf, (size_t)n)) {
-			close_io(h, &h->out);
+			evio_close(h->reaper->loop, &h->out);
 			return;
 		}
 	}

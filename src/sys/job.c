@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "clashsup/evio.h"
 #include "clashsup/io.h"
 
 #define READ_ROUNDS 16 /* reads a loop turn: a flood must not starve the others */
@@ -34,21 +35,11 @@ struct job {
 	bool timed_out;
 };
 
-static void close_io(struct job *j, ev_io *w)
-{
-	int fd = w->fd;
-
-	ev_io_stop(j->reaper->loop, w);
-	if (fd >= 0)
-		close(fd);
-	ev_io_set(w, -1, 0);
-}
-
 static void job_free(struct job *j)
 {
 	ev_timer_stop(j->reaper->loop, &j->deadline);
-	close_io(j, &j->in);
-	close_io(j, &j->out);
+	evio_close(j->reaper->loop, &j->in);
+	evio_close(j->reaper->loop, &j->out);
 	free(j->input);
 	free(j->output);
 	free(j);
@@ -81,7 +72,7 @@ static void on_output(struct ev_loop *loop, ev_io *w, int revents)
 		if (n == -EAGAIN)
 			return;
 		if (n <= 0) {
-			close_io(j, &j->out);
+			evio_close(j->reaper->loop, &j->out);
 			return;
 		}
 	}
@@ -102,7 +93,7 @@ static void on_input(struct ev_loop *loop, ev_io *w, int revents)
 			break; /* EPIPE: it reads no more; its exit status says the rest */
 		j->input_sent += (size_t)n;
 	}
-	close_io(j, &j->in);
+	evio_close(j->reaper->loop, &j->in);
 }
 
 static void on_deadline(struct ev_loop *loop, ev_timer *w, int revents)

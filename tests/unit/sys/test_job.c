@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "clashsup/job.h"
+#include "with_reaper.h"
 
 struct ended {
 	int times;
@@ -77,22 +78,6 @@ static void run(struct ended *ended, struct reaper *r, const char *script, int64
 static void end(struct ended *ended)
 {
 	free((char *)ended->result.output);
-}
-
-static int set_up(void **state)
-{
-	static struct reaper reaper;
-
-	proc_clean_start();
-	reaper_start(&reaper, ev_default_loop(0));
-	*state = &reaper;
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	reaper_stop(*state);
-	return 0;
 }
 
 static void both_outputs_are_kept_in_order(void **state)
@@ -272,5 +257,5 @@ int main(void)
 		cmocka_unit_test(an_abandoned_job_tells_nobody),
 	};
 
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, with_reaper, without_reaper);
 }

@@ -23,6 +23,7 @@
 #include "clashsup/io.h"
 #include "clashsup/proc.h"
 #include "clashsup/sandbox.h"
+#include "with_reaper.h"
 
 #define GID 7893
 #define OTHER 65534
@@ -103,22 +104,6 @@ static void need_root(void)
 		return;
 	print_message("SKIP: ids and capabilities can be given up by root only\n");
 	skip();
-}
-
-static int set_up(void **state)
-{
-	static struct reaper reaper;
-
-	proc_clean_start();
-	reaper_start(&reaper, ev_default_loop(0));
-	*state = &reaper;
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	reaper_stop(*state);
-	return 0;
 }
 
 /* Takes capabilities away from this process for good, as a container without them would. */
@@ -409,5 +394,5 @@ int main(int argc, char **argv)
 		return 1;
 	if (argc > 1)
 		return dump(argv[2]);
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, with_reaper, without_reaper);
 }
