@@ -44,7 +44,8 @@ int ledger_unresolved(struct ledger *l, uint32_t source, uint32_t host);
 int ledger_source(struct ledger *l, uint32_t source, bool whole);
 
 /*
- * Ends the run. `complete`: the extractor finished by itself. Calls `changed`
+ * Ends the run. `complete`: the extractor finished by itself. Nothing leaves when
+ * memory is out, or was out when the run told something. Calls `changed`
  * with enters = false for each address that leaves. Returns how many left.
  */
 size_t ledger_end(struct ledger *l, bool complete, int64_t now_ms, int64_t grace_ms, ledger_change_fn changed,
@@ -53,7 +54,7 @@ size_t ledger_end(struct ledger *l, bool complete, int64_t now_ms, int64_t grace
 /* Takes back what entered in this run: its helper is not to be trusted. Returns how many left. */
 size_t ledger_rollback(struct ledger *l, ledger_change_fn changed, void *ctx);
 
-/* All addresses of the union, in order, each once. Returns how many; 0 when out of memory. */
+/* All addresses of the union, each once, in order (in any when memory is out). Returns how many. */
 size_t ledger_each(const struct ledger *l, ledger_change_fn each, void *ctx);
 size_t ledger_count(const struct ledger *l, enum ip_family family);
 void ledger_clear(struct ledger *l);

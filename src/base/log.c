@@ -1,6 +1,7 @@
 #include "clashsup/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,9 +16,26 @@ static struct {
 	char ring[LOG_BACKLOG];
 } sink = { .fd = STDOUT_FILENO, .least = LOG_LEVEL_INFO };
 
+/*
+ * A terminal says POLLOUT although a line does not fit (stopped by ^S, or nobody
+ * reads a pty): it is opened anew, non-blocking, so that others who share our
+ * descriptor keep theirs as it is.
+ */
+static int own_terminal(int fd)
+{
+	char path[32];
+
+	if (!isatty(fd))
+		return fd;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+}
+
 void log_open(int fd, enum log_level least)
 {
-	sink.fd = fd;
+	int own = own_terminal(fd);
+
+	sink.fd = own < 0 ? fd : own;
 	sink.least = least;
 }
 

@@ -38,6 +38,7 @@ struct ledger {
 	struct table entries, members;
 	struct marks unresolved, sources; /* of the run */
 	uint32_t run;
+	bool gaps; /* the run told what could not be noted: by it nothing leaves */
 };
 
 static int addr_order(const void *a, const void *b)
@@ -162,25 +163,29 @@ void ledger_clear(struct ledger *l)
 void ledger_begin(struct ledger *l)
 {
 	l->run++;
+	l->gaps = false;
 	l->unresolved.used = 0;
 	l->sources.used = 0;
 }
 
 int ledger_add(struct ledger *l, const struct addr *a, uint32_t source, uint32_t host, int64_t now_ms)
 {
-	struct slot *entry, *member;
-	int r = table_reserve(&l->entries);
+	struct slot *entry = l->entries.cap ? table_find(&l->entries, a, source, host) : NULL, *member;
+	int r;
 
-	if (r == 0)
-		r = table_reserve(&l->members);
-	if (r < 0)
-		return r;
-	entry = table_find(&l->entries, a, source, host);
-	if (entry->count) {
+	if (entry && entry->count) { /* needs no room */
 		entry->run = l->run;
 		entry->seen_ms = now_ms;
 		return 0;
 	}
+	r = table_reserve(&l->entries);
+	if (r == 0)
+		r = table_reserve(&l->members);
+	if (r < 0) {
+		l->gaps |= r == -ENOMEM; /* a full ledger goes on: what leaves makes room */
+		return r;
+	}
+	entry = table_find(&l->entries, a, source, host);
 	*entry = (struct slot){ now_ms, *a, source, host, l->run, l->run, 1 };
 	l->entries.used++;
 	member = table_find(&l->members, a, 0, 0);
@@ -193,12 +198,18 @@ int ledger_add(struct ledger *l, const struct addr *a, uint32_t source, uint32_t
 
 int ledger_unresolved(struct ledger *l, uint32_t source, uint32_t host)
 {
-	return marks_add(&l->unresolved, source, host);
+	int r = marks_add(&l->unresolved, source, host);
+
+	l->gaps |= r < 0;
+	return r;
 }
 
 int ledger_source(struct ledger *l, uint32_t source, bool whole)
 {
-	return marks_add(&l->sources, source, whole ? SOURCE_WHOLE : SOURCE_PARTLY);
+	int r = marks_add(&l->sources, source, whole ? SOURCE_WHOLE : SOURCE_PARTLY);
+
+	l->gaps |= r < 0;
+	return r;
 }
 
 /* How the run that is being ended went. */
@@ -266,7 +277,7 @@ static size_t end_run(struct ledger *l, const struct verdict *v, ledger_change_f
 
 	marks_sort(&l->unresolved);
 	marks_sort(&l->sources);
-	if (!any_leaves(l, v))
+	if ((v->trusted && l->gaps) || !any_leaves(l, v))
 		return 0;
 	if (!keep_what_stays(l, &kept, v)) {
 		ledger_clear(&kept); /* out of memory: nothing leaves this time */
@@ -308,15 +319,19 @@ size_t ledger_each(const struct ledger *l, ledger_change_fn each, void *ctx)
 
 	if (!l->members.used)
 		return 0;
-	all = malloc(l->members.used * sizeof(*all));
-	if (!all)
-		return 0;
+	all = malloc(l->members.used * sizeof(*all)); /* only the order needs it */
 	for (size_t i = 0; i < l->members.cap; i++) {
-		if (l->members.slots[i].count)
-			all[n++] = l->members.slots[i].addr;
+		const struct slot *s = &l->members.slots[i];
+
+		if (s->count && !all)
+			each(ctx, &s->addr, true);
+		else if (s->count)
+			all[n] = s->addr;
+		n += s->count > 0;
 	}
-	qsort(all, n, sizeof(*all), addr_order);
-	for (size_t i = 0; i < n; i++)
+	if (all)
+		qsort(all, n, sizeof(*all), addr_order);
+	for (size_t i = 0; all && i < n; i++)
 		each(ctx, &all[i], true);
 	free(all);
 	return n;

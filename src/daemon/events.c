@@ -6,6 +6,7 @@
 
 #include "clashsup/io.h"
 #include "clashsup/log.h"
+#include "clashsup/procfs.h"
 #include "daemon/clock.h"
 #include "daemon/supervisor.h"
 
@@ -227,6 +228,8 @@ static void on_verdict(void *ctx, enum policy_verdict verdict)
 {
 	struct supervisor *s = ctx;
 
+	if (verdict == PROBE_ANSWERS && s->mihomo.proc.pid && procfs_exiting(s->mihomo.proc.pid))
+		return; /* an answer from before its death */
 	if (verdict == PROBE_HANG && s->machine.life.child == CHILD_READY)
 		s->sign_us = clock_us();
 	machine_post(&s->machine, verdict == PROBE_HANG ? EV_HANG : EV_ANSWER);
@@ -239,31 +242,51 @@ static void on_ask_port(void *ctx, uint16_t port)
 	health_open_port(&s->health, port);
 }
 
-/* Takes over what a good config says; the watch list is of the config and its providers. */
-static void adopt(struct supervisor *s, const struct config_facts *facts)
+static int watch_files(struct supervisor *s, const struct config_facts *facts, struct err *e)
+{
+	int r = watch_add(s->watch, s->config, e);
+
+	for (size_t i = 0; i < facts->n_watch && r == 0; i++)
+		r = watch_add(s->watch, facts->watch[i], e);
+	return r;
+}
+
+/* Files of former configs stay watched until there is no room: forgetting would also forget changes not yet told. */
+static void watch_config(struct supervisor *s, const struct config_facts *facts)
 {
 	struct err e = ERR_INIT;
 
+	if (watch_files(s, facts, &e) == 0)
+		return;
+	watch_clear(s->watch);
+	if (watch_files(s, facts, &e) < 0)
+		log_warn(LOG_PROXY_IPS, "cannot watch every file (they are read each %lld s): %s",
+			 (long long)(s->settings->extract.interval_ms / 1000), e.msg);
+}
+
+/* Do the rules in the kernel depend on something that the new config changes? */
+static bool rules_change(const struct config_facts *old, const struct config_facts *new)
+{
+	return old->port != new->port || old->n_marks != new->n_marks ||
+	       memcmp(old->marks, new->marks, old->n_marks * sizeof(old->marks[0])) != 0;
+}
+
+/* Takes over what a good config says; the watch list stays the check's. */
+static void adopt(struct supervisor *s, const struct config_facts *facts)
+{
 	s->facts = *facts;
 	s->facts.n_watch = 0;
 	s->mihomo.port = facts->port;
 	s->mihomo.patch_port = facts->patch_port;
 	memcpy(s->servers.fake, facts->fake, sizeof(s->servers.fake));
 	s->servers.n_fake = facts->n_fake;
-	watch_clear(s->watch);
-	if (watch_add(s->watch, s->config, &e) < 0)
-		log_warn(LOG_CLASH, "cannot watch %s: %s", s->config, e.msg);
-	for (size_t i = 0; i < facts->n_watch; i++) {
-		if (watch_add(s->watch, facts->watch[i], &e) < 0)
-			log_warn(LOG_PROXY_IPS, "cannot watch %s (it is read each %lld s): %s", facts->watch[i],
-				 (long long)(s->settings->extract.interval_ms / 1000), e.msg);
-	}
+	watch_config(s, facts);
 }
 
 static void on_checked(void *ctx, const struct config_facts *facts, const char *why)
 {
 	struct supervisor *s = ctx;
-	bool in_force = lifecycle_has_process(s->machine.life.child);
+	bool in_force = lifecycle_has_process(s->machine.life.child), anew;
 	struct err e = ERR_INIT;
 
 	if (!facts) {
@@ -284,13 +307,14 @@ static void on_checked(void *ctx, const struct config_facts *facts, const char *
 	s->waiting_for[0] = s->config_warning[0] = '\0';
 	if (facts->warning[0])
 		log_warn(LOG_CLASH, "%s", facts->warning);
+	anew = rules_change(&s->facts, facts);
 	adopt(s, facts);
 	if (!(in_force && facts->unchanged))
 		machine_post(&s->machine, EV_CHECK_OK);
-	if (s->settings->tproxy.mode == MODE_TPROXY && !s->machine.life.tproxy) {
+	if (anew || s->machine.life.tproxy != (s->settings->tproxy.mode == MODE_TPROXY))
 		machine_post(&s->machine, EV_UNREADY); /* ready anew when the listener is there */
+	if (s->settings->tproxy.mode == MODE_TPROXY && !s->machine.life.tproxy)
 		machine_mode(&s->machine, true);
-	}
 }
 
 static void on_file(void *ctx, const char *path)

@@ -18,6 +18,7 @@
 #include "daemon/clock.h"
 
 #define LIFE_FD_MAX 65535 /* "above all it will ever open" without a larger table in the kernel */
+#define DRAIN_ROUNDS 64	  /* reads of MIHOMO_LINE: more than a pipe holds */
 #define FAST_LOOKS 200	  /* looks 5 ms apart after a change, then one a second */
 #define SETTLE_LOOKS 40	  /* of a ready one whose API connection ended: 200 ms cover an exec */
 #define NO_SHELL_MS 21000 /* without sh no FIFO is written: providers take at most 20 s */
@@ -51,20 +52,33 @@ static void output_close(struct ev_loop *loop, struct mihomo_output *o)
 	evio_close(loop, &o->io);
 }
 
-static void on_output(struct ev_loop *loop, ev_io *w, int revents)
+/* False when there is nothing more to read for now. */
+static bool read_output(struct ev_loop *loop, struct mihomo_output *o)
 {
-	struct mihomo_output *o = w->data;
-	ssize_t n = io_read(w->fd, o->line + o->used, sizeof(o->line) - o->used);
-	(void)revents;
+	ssize_t n = io_read(o->io.fd, o->line + o->used, sizeof(o->line) - o->used);
 
 	if (n == -EAGAIN)
-		return;
+		return false;
 	if (n <= 0) {
 		output_close(loop, o);
-		return;
+		return false;
 	}
 	o->used += (size_t)n;
 	pass_lines(o);
+	return true;
+}
+
+static void on_output(struct ev_loop *loop, ev_io *w, int revents)
+{
+	(void)revents;
+	read_output(loop, w->data);
+}
+
+/* What a dead one still had to say (a Go panic is long), before its pipe is given up. */
+static void drain_output(struct ev_loop *loop, struct mihomo_output *o)
+{
+	for (int i = 0; i < DRAIN_ROUNDS && o->io.fd >= 0 && read_output(loop, o); i++)
+		;
 }
 
 static void watch_fd(struct mihomo *m, ev_io *w, int fd, void (*cb)(struct ev_loop *, ev_io *, int), void *data)
@@ -98,13 +112,11 @@ static void on_fifo(struct ev_loop *loop, ev_io *w, int revents)
 {
 	struct mihomo *m = w->data;
 	uint64_t mark;
-	char junk[64];
+	char junk[4096];
 	(void)loop;
 	(void)revents;
 
-	while (io_read(w->fd, junk, sizeof(junk)) > 0)
-		;
-	if (!m->proc.pid)
+	if (io_read(w->fd, junk, sizeof(junk)) <= 0 || !m->proc.pid)
 		return;
 	mark = exec_mark(m->proc.pid);
 	m->restarts_in_place += m->said_up && m->said_up != mark;
@@ -394,6 +406,8 @@ static void on_reaped(struct proc *p, int status)
 
 	m->lived_ms = clock_ms() - m->started_ms;
 	m->last_status = status;
+	drain_output(m->loop, &m->out);
+	drain_output(m->loop, &m->err);
 	kill(-m->group, SIGKILL); /* what it left in its group; members keep the number from being used again */
 	forget_process(m);
 	m->tell(m->ctx, MIHOMO_EXITED);

@@ -190,34 +190,47 @@ void net_switch_off(struct net *n)
 		log_warn(LOG_CLASH, "cannot forget proxied flows: %s", e.msg);
 }
 
-static void destroy_sets(struct net *n)
+/* One pass over all sets: true when one is still in use. */
+static bool destroy_pass(struct net *n, bool empty_instead, struct err *e)
 {
 	const char *base[] = { n->settings->ipset.name, FWPLAN_RESERVED_SET, FWPLAN_LEASE_SET };
-	struct err e = ERR_INIT;
 	char name[FWPLAN_SET_TEXT];
 	bool busy = false;
 
 	for (unsigned f = 0; f < IP_FAMILIES; f++) {
 		for (unsigned i = 0; i < 3; i++) {
 			fwplan_set_name(base[i], (enum ip_family)f, name);
-			busy |= ipset_destroy(n->ipset, name, &e) < 0;
+			if (ipset_destroy(n->ipset, name, e) == 0)
+				continue;
+			busy = true;
+			if (empty_instead)
+				ipset_flush(n->ipset, name, NULL);
 		}
 	}
-	if (!busy) {
-		n->sweep = false;
-		if (!n->failures) /* a complaint about the removal is settled */
-			n->fault[0] = '\0';
-		n->tell(n->ctx, NET_EV_REMOVED);
-		return;
+	return busy;
+}
+
+static void destroy_sets(struct net *n)
+{
+	bool last = n->busy_tries++ >= BUSY_TRIES;
+	struct err e = ERR_INIT;
+
+	if (destroy_pass(n, last, &e)) {
+		if (!last) {
+			ev_timer_stop(n->loop, &n->busy);
+			ev_timer_set(&n->busy, BUSY_RETRY_S, 0.0);
+			ev_timer_start(n->loop, &n->busy);
+			return;
+		}
+		/* A rule of somebody else's refers to it: emptied it harms nobody, and the next arming takes it as it
+		 * is. */
+		log_warn(LOG_CLASH, "an ipset of ours is in use by a rule of another program, left there empty: %s",
+			 e.msg);
 	}
-	if (n->busy_tries++ < BUSY_TRIES) {
-		ev_timer_stop(n->loop, &n->busy);
-		ev_timer_set(&n->busy, BUSY_RETRY_S, 0.0);
-		ev_timer_start(n->loop, &n->busy);
-		return;
-	}
-	log_error(LOG_CLASH, "cannot destroy ipset: %s", e.msg);
-	n->tell(n->ctx, NET_EV_REMOVE_FAILED);
+	n->sweep = false;
+	if (!n->failures) /* a complaint about the removal is settled */
+		n->fault[0] = '\0';
+	n->tell(n->ctx, NET_EV_REMOVED);
 }
 
 static void on_busy(struct ev_loop *loop, ev_timer *w, int revents)
@@ -312,4 +325,7 @@ void net_deinit(struct net *n)
 	firewall_free(n->firewall);
 	lease_close(n->lease);
 	ipset_close(n->ipset);
+	n->firewall = NULL;
+	n->lease = NULL;
+	n->ipset = NULL;
 }

@@ -156,8 +156,10 @@ int supervisor_cleanup(struct settings *settings)
 		};
 		reaper_start(&s->reaper, s->loop);
 		if (net_init(&s->net, &e) == 0) {
+			s->exit_code = -1;
 			net_remove(&s->net);
-			ev_run(s->loop, 0);
+			if (s->exit_code < 0) /* it may be over already */
+				ev_run(s->loop, 0);
 			code = s->exit_code;
 		}
 	}

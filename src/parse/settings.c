@@ -127,6 +127,7 @@ static int on_value(void *user, const char *section, const char *name, const cha
 	struct parser *p = user;
 	struct err e = ERR_INIT;
 	size_t i = 0;
+	int r;
 
 	p->wants_value = false;
 	if (p->skip)
@@ -146,8 +147,9 @@ static int on_value(void *user, const char *section, const char *name, const cha
 		complain(p, p->line, "\"%s\" is set twice, first in line %u", name, p->seen[i]);
 	} else {
 		p->seen[i] = p->line;
-		if (setting_store(&setting_keys[i], value, p->s, &e) < 0)
-			complain(p, p->line, "%s = %.100s: must be %s", name, value, e.msg);
+		r = setting_store(&setting_keys[i], value, p->s, &e);
+		if (r < 0)
+			complain(p, p->line, "%s = %.100s: %s%s", name, value, r == -ENOMEM ? "" : "must be ", e.msg);
 	}
 	return 1;
 }

@@ -338,7 +338,7 @@ static int store_args(const char *text, struct settings *s, struct err *e)
 		if (n == SETTINGS_ARGS_MAX || !args[n]) {
 			free_args(args);
 			return n == SETTINGS_ARGS_MAX ? err_set(e, EINVAL, "at most %d arguments", SETTINGS_ARGS_MAX)
-						      : err_set(e, ENOMEM, "more memory than there is");
+						      : err_set(e, ENOMEM, "not enough memory");
 		}
 		text += len;
 		n++;

@@ -49,7 +49,10 @@ static int parse_yaml(const char *bytes, size_t len, const struct endpoint_sink 
 	uint32_t line;
 	int r;
 
-	if (doc_load(&d, bytes, len, &line, &e) < 0) {
+	r = doc_load(&d, bytes, len, &line, &e);
+	if (r == -ENOMEM)
+		return refuse(sink, 0, e.msg);
+	if (r < 0) {
 		snprintf(reason, sizeof(reason), "not YAML (%s): share links and base64 are not read", e.msg);
 		return refuse(sink, line, reason);
 	}
