@@ -138,7 +138,6 @@ typedef char *string;
 #define FAILED_pointer NULL
 #define FAILED_string NULL
 #define FAILED_int -1
-#define FAILED_pid_t -1
 #define FAILED_ssize_t -1
 
 WRAP(pointer, malloc, (size_t n), (n), &failing_memory)
@@ -148,7 +147,6 @@ WRAP(string, strdup, (const char *s), (s), &failing_memory)
 WRAP(string, strndup, (const char *s, size_t n), (s, n), &failing_memory)
 
 WRAP(int, pipe2, (int ends[2], int flags), (ends, flags), &failing_calls[CALL_PIPE2])
-WRAP(pid_t, fork, (void), (), &failing_calls[CALL_FORK])
 WRAP(int, socket, (int domain, int type, int protocol), (domain, type, protocol), &failing_calls[CALL_SOCKET])
 WRAP(int, bind, (int fd, const struct sockaddr *at, socklen_t len), (fd, at, len), &failing_calls[CALL_BIND])
 WRAP(int, listen, (int fd, int backlog), (fd, backlog), &failing_calls[CALL_LISTEN])
@@ -158,6 +156,20 @@ WRAP(int, fchown, (int fd, uid_t uid, gid_t gid), (fd, uid, gid), &failing_calls
 WRAP(int, inotify_init1, (int flags), (flags), &failing_calls[CALL_INOTIFY_INIT1])
 WRAP(int, inotify_add_watch, (int fd, const char *path, uint32_t mask), (fd, path, mask),
      &failing_calls[CALL_INOTIFY_ADD_WATCH])
+
+/* The faults stay with the parent. */
+pid_t __real_fork(void);
+pid_t __wrap_fork(void);
+pid_t __wrap_fork(void)
+{
+	pid_t pid = fails_now(&failing_calls[CALL_FORK]) ? -1 : __real_fork();
+
+	for (int i = 0; pid == 0 && i < FAILING_CALLS; i++)
+		failing_calls[i].which = FAIL_NONE;
+	if (pid == 0)
+		failing_memory.which = FAIL_NONE;
+	return pid;
+}
 
 /* The third argument is there or not, as the second one says; a register holds it anyhow. */
 #define WRAP_VARIADIC(name, first, call)                                                                               \
