@@ -26,8 +26,12 @@ struct sockdiag_socket {
  */
 int sockdiag_find(enum ip_family family, int protocol, uint16_t port, struct sockdiag_socket *out, struct err *e);
 
-/* Does `pid` hold the socket? Reads /proc/PID/fd: once per readiness, not per probe. */
-bool sockdiag_owned_by(pid_t pid, uint64_t inode);
+/*
+ * Does `pid` hold the socket? 1 = yes, 0 = no, -errno when that cannot be seen:
+ * a process with other ids or more capabilities shows its descriptors only to
+ * CAP_SYS_PTRACE (proc(5), ptrace(2)). Reads /proc/PID/fd: once per readiness, not per probe.
+ */
+int sockdiag_owned_by(pid_t pid, uint64_t inode);
 
 /* Who holds it: pid and name ("sshd"), by a walk through /proc. 1 found, 0 not. */
 int sockdiag_owner(uint64_t inode, pid_t *pid_out, char *name, size_t cap);

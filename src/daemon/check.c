@@ -43,6 +43,7 @@ void config_facts_free(struct config_facts *f)
 
 static void finish(struct check *c, const char *why)
 {
+	io_close(&c->copy_fd);
 	c->done(c->ctx, *why ? NULL : &c->facts, why);
 }
 

@@ -98,12 +98,14 @@ static void look_soon(struct mihomo *m)
 	ev_timer_start(m->loop, &m->look);
 }
 
+#define MARK_UNSEEN 1 /* the kernel hides the value from those without SYS_PTRACE */
+
 /* Tells a restart in place, which keeps pid and start time; never 0. */
 static uint64_t exec_mark(pid_t pid)
 {
 	uint64_t mark = procfs_stat(pid, PROCFS_STACK);
 
-	return mark ? mark : 1;
+	return mark ? mark : MARK_UNSEEN;
 }
 
 static void api_connect(struct mihomo *m);
@@ -111,16 +113,14 @@ static void api_connect(struct mihomo *m);
 static void on_fifo(struct ev_loop *loop, ev_io *w, int revents)
 {
 	struct mihomo *m = w->data;
-	uint64_t mark;
 	char junk[4096];
 	(void)loop;
 	(void)revents;
 
 	if (io_read(w->fd, junk, sizeof(junk)) <= 0 || !m->proc.pid)
 		return;
-	mark = exec_mark(m->proc.pid);
-	m->restarts_in_place += m->said_up && m->said_up != mark;
-	m->said_up = mark;
+	m->restarts_in_place += m->ups++ > 0; /* it speaks once an exec */
+	m->said_up = exec_mark(m->proc.pid);
 	look_soon(m);
 	ev_feed_event(m->loop, &m->look, EV_TIMER);
 }
@@ -174,6 +174,21 @@ static const char *protocol_name(unsigned p)
 	return p == 0 ? "TCP" : "UDP";
 }
 
+/*
+ * Is the socket the child's? Where its descriptors cannot be seen (a container
+ * without SYS_PTRACE) its user and the lack of another holder have to do: the
+ * port was free when it was started.
+ */
+static bool is_the_childs(const struct mihomo *m, const struct sockdiag_socket *s)
+{
+	int r = sockdiag_owned_by(m->proc.pid, s->inode);
+	pid_t other;
+
+	if (r >= 0)
+		return r;
+	return s->uid == m->ids.uid && sockdiag_owner(s->inode, &other, NULL, 0) == 0;
+}
+
 /* Is the family's listener complete and the child's? Fills the note with what is missing. */
 static bool family_ready(struct mihomo *m, enum ip_family f)
 {
@@ -188,7 +203,7 @@ static bool family_ready(struct mihomo *m, enum ip_family f)
 		pid_t pid;
 		int r = sockdiag_find(f, protocols[p], m->port, s, &e);
 
-		if (r == 1 && sockdiag_owned_by(m->proc.pid, s->inode))
+		if (r == 1 && is_the_childs(m, s))
 			continue;
 		if (r < 0)
 			snprintf(note, cap, "cannot look for its listener: %.100s", e.msg);
@@ -311,8 +326,14 @@ void mihomo_still_there(struct mihomo *m)
 	}
 	if (same || !m->told_ready)
 		return;
+	if (procfs_exiting(m->proc.pid)) { /* or unreadable just now: an answer brings it back */
+		m->tell(m->ctx, MIHOMO_DYING);
+		return;
+	}
 	m->told_ready = false;
-	m->tell(m->ctx, procfs_exiting(m->proc.pid) ? MIHOMO_DYING : MIHOMO_UNREADY);
+	if (m->said_up == MARK_UNSEEN && m->api.fd < 0) /* the listener and the API are gone: it was an exec */
+		m->said_up = 0;
+	m->tell(m->ctx, MIHOMO_UNREADY);
 }
 
 /* ---- start ---- */
@@ -398,6 +419,7 @@ static void forget_process(struct mihomo *m)
 	mihomo_forget_listener(m);
 	m->told_ready = false;
 	m->said_up = 0;
+	m->ups = 0;
 }
 
 static void on_reaped(struct proc *p, int status)
@@ -562,20 +584,25 @@ void mihomo_hangup(struct mihomo *m)
 static int fifo_open(struct mihomo *m, struct err *e)
 {
 	char path[256];
-	int fd, r = io_path(path, sizeof(path), e, "%s/ready", m->run_dir);
+	struct stat st;
+	cleanup_fd int fd = -1;
+	int r = io_path(path, sizeof(path), e, "%s/ready", m->run_dir);
 
 	if (r < 0)
 		return r;
 	if (strchr(path, '\''))
 		return err_set(e, EINVAL, "[state] run must not contain a quote: %s", path);
 	unlink(path);
-	if (mkfifo(path, 0600) < 0 || lchown(path, m->ids.uid, (gid_t)-1) < 0)
+	if (mkfifo(path, 0600) < 0)
 		return err_sys(e, errno, "cannot make %s", path);
 	fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC |
 				O_NOFOLLOW); /* both ends: never an EOF, never a wait in the shell */
 	if (fd < 0)
 		return err_sys(e, errno, "cannot open %s", path);
-	watch_fd(m, &m->fifo, fd, on_fifo, m);
+	/* The directory is Mihomo's: is it still what was made here? */
+	if (fstat(fd, &st) < 0 || !S_ISFIFO(st.st_mode) || st.st_nlink != 1 || fchown(fd, m->ids.uid, (gid_t)-1) < 0)
+		return err_set(e, EPERM, "cannot give %s to Mihomo's user", path);
+	watch_fd(m, &m->fifo, steal_fd(&fd), on_fifo, m);
 	return 0;
 }
 

@@ -68,6 +68,7 @@ struct mihomo {
 	struct sockdiag_socket listener[IP_FAMILIES][2]; /* tcp, udp; inode 0 = none */
 	int64_t started_ms, lived_ms;
 	int last_status;
+	uint32_t ups;		    /* how often this process has said so: once an exec */
 	uint32_t restarts_in_place; /* by its API: same pid */
 	char waiting_for[256];
 	char family_note[IP_FAMILIES][160]; /* "" = its listener is good */

@@ -58,7 +58,8 @@ static void queue_put(void *ctx, const struct addr *a, bool enters)
 		struct servers_change *grown = realloc(s->queue, cap * sizeof(*grown));
 
 		if (!grown) {
-			log_error(LOG_PROXY_IPS, "out of memory: the set is not true until the next start");
+			log_error(LOG_PROXY_IPS, "out of memory: the set is not true until the next run");
+			s->lost = true;
 			return;
 		}
 		s->queue = grown;
@@ -109,8 +110,10 @@ static void on_flush(struct ev_loop *loop, ev_timer *w, int revents)
 	(void)revents;
 
 	for (unsigned f = 0; f < IP_FAMILIES; f++) {
-		if (flush_family(s, (enum ip_family)f, n, &e) < 0)
-			log_error(LOG_PROXY_IPS, "cannot update ipset: %s", e.msg);
+		if (flush_family(s, (enum ip_family)f, n, &e) < 0) {
+			log_error(LOG_PROXY_IPS, "cannot update ipset (again with the next run): %s", e.msg);
+			s->lost = true;
+		}
 	}
 	s->at += n;
 	s->updated = now();
@@ -340,6 +343,10 @@ void servers_extract(struct servers *s, bool by_clock)
 		log_info(LOG_PROXY_IPS, "Checking for proxy IP updates...");
 	else
 		log_info(LOG_CLASH, "Extracting proxy server IPs (async)...");
+	if (s->lost) { /* what was known and may be missing; there already is fine */
+		s->lost = false;
+		ledger_each(s->ledger, queue_put, s);
+	}
 	s->by_clock = by_clock;
 	s->whole = s->changed = s->refused = false;
 	s->before = known(s);

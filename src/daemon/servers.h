@@ -39,6 +39,7 @@ struct servers {
 	struct servers_change *queue; /* what the kernel's sets do not have yet, in order */
 	size_t queued, cap, at;
 	bool on;       /* the sets exist */
+	bool lost;     /* a change did not get into the kernel's sets */
 	bool again;    /* a run was asked for while one was under way */
 	bool by_clock; /* the run in hand is the periodic one */
 	bool whole;    /* its summary has come */

@@ -86,6 +86,7 @@ static int set_up(struct supervisor *s, struct err *e)
 	s->loop = ev_default_loop(EVFLAG_NOENV);
 	if (!s->loop)
 		return err_set(e, ENOSYS, "no event loop");
+	instance_end_leftover(s->settings->state.run); /* before anything is made in its directory */
 	events_wire(s);
 	reaper_start(&s->reaper, s->loop);
 	events_watch(s);
@@ -118,7 +119,6 @@ int supervisor_run(struct settings *settings)
 	if (set_up(s, &e) < 0) {
 		log_error(LOG_CLASH, "%s", e.msg);
 	} else {
-		instance_end_leftover(s->settings->state.run);
 		net_remove(&s->net); /* the sweep; arming waits for it, Mihomo's start does not */
 		machine_post(&s->machine, EV_START);
 		ev_run(s->loop, 0);

@@ -111,38 +111,44 @@ int sockdiag_find(enum ip_family family, int protocol, uint16_t port, struct soc
 
 /* ---- who holds it ---- */
 
-static bool fds_hold(int fds, uint64_t inode)
+/* 1 = yes, 0 = no, -errno = some could not be looked at. */
+static int fds_hold(int fds, uint64_t inode)
 {
 	DIR *dir = fdopendir(fds);
 	char want[64], have[64];
 	const struct dirent *entry;
-	bool held = false;
+	int held = 0;
 
 	if (!dir) {
+		held = -errno;
 		close(fds);
-		return false;
+		return held;
 	}
 	snprintf(want, sizeof(want), "socket:[%" PRIu64 "]", inode);
-	while (!held && (entry = readdir(dir))) {
+	while (held <= 0 && (entry = readdir(dir))) {
 		ssize_t len = readlinkat(dirfd(dir), entry->d_name, have, sizeof(have) - 1);
 
-		if (len < 0)
+		if (len < 0) {
+			if (errno == EACCES || errno == EPERM)
+				held = -EACCES;
 			continue;
+		}
 		have[len] = '\0';
-		held = strcmp(have, want) == 0;
+		if (strcmp(have, want) == 0)
+			held = 1;
 	}
 	closedir(dir);
 	return held;
 }
 
-bool sockdiag_owned_by(pid_t pid, uint64_t inode)
+int sockdiag_owned_by(pid_t pid, uint64_t inode)
 {
 	char path[64];
 	int fds;
 
 	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
 	fds = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return fds >= 0 && fds_hold(fds, inode);
+	return fds < 0 ? -errno : fds_hold(fds, inode);
 }
 
 static void read_name(pid_t pid, char *name, size_t cap)
@@ -167,7 +173,7 @@ int sockdiag_owner(uint64_t inode, pid_t *pid_out, char *name, size_t cap)
 	while (dir && !found && (entry = readdir(dir))) {
 		uint64_t pid;
 
-		if (scan_u64(entry->d_name, INT32_MAX, &pid) < 0 || !sockdiag_owned_by((pid_t)pid, inode))
+		if (scan_u64(entry->d_name, INT32_MAX, &pid) < 0 || sockdiag_owned_by((pid_t)pid, inode) != 1)
 			continue;
 		*pid_out = (pid_t)pid;
 		if (cap > 0)

@@ -217,15 +217,19 @@ def told(status):
 
 
 class WithoutCapabilities(HouseCase):
-    def test_mihomo_runs_the_network_stays_direct_and_status_says_what_to_give(self):
+    def without(self, caps):
+        """A program that runs clashsup without these capabilities."""
         directory = tempfile.mkdtemp(prefix="cs-", dir="/tmp")
         self.addCleanup(shutil.rmtree, directory)
         weak = os.path.join(directory, "clashsup")
         with open(weak, "w", encoding="utf-8") as f:
-            f.write(f'#!/bin/sh\nexec setpriv --bounding-set -net_admin "{PROGRAM}" "$@"\n')
+            f.write(f'#!/bin/sh\nexec setpriv --bounding-set {caps} "{PROGRAM}" "$@"\n')
         os.chmod(weak, 0o755)
+        return weak
+
+    def test_mihomo_runs_the_network_stays_direct_and_status_says_what_to_give(self):
         before = self.house.snapshot()
-        sup = self.supervisor(program=weak)
+        sup = self.supervisor(program=self.without("-net_admin"))
         status = sup.wait_status(lambda s: s["child"] == "ready" and "NET_ADMIN" in s["tproxy"]["ipv4"], "saying why")
         self.assertIn("NET_ADMIN", status["backends"]["iptables"])
         self.assertVia("direct", "client", "tcp", FAR4)
@@ -233,3 +237,20 @@ class WithoutCapabilities(HouseCase):
         self.assertEqual(sup.stop(), 0)
         self.assertLess(time.monotonic() - began, 2)
         self.assertEqual(self.house.snapshot(), before)
+
+    def test_with_those_of_a_container_it_arms_and_sees_a_restart_in_place(self):
+        kept = "chown dac_override fowner fsetid kill setgid setuid setpcap net_bind_service net_raw net_admin sys_chroot"
+        sup = self.armed(program=self.without("-all," + ",".join("+" + cap for cap in kept.split())))
+        with open(f"/proc/{sup.process.pid}/status", encoding="utf-8") as f:
+            effective = next(int(line.split()[1], 16) for line in f if line.startswith("CapEff:"))
+        self.assertEqual(effective & 1 << 19, 0, "no SYS_PTRACE")
+        for family in ("ipv4", "ipv6"):
+            self.assertEqual(sup.status()["tproxy"][family], "armed")
+        self.assertVia("proxied", "client", "tcp", FAR4)
+        pid = sup.mihomo_pid
+        sup.api("POST", "/restart")
+        status = sup.wait_status(
+            lambda s: s["state"] == "armed" and s["mihomo"]["restarts"] == 1, "armed again, counted", 5
+        )
+        self.assertEqual(status["mihomo"]["pid"], pid)
+        self.assertVia("proxied", "client", "tcp", FAR4)
