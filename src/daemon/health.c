@@ -98,14 +98,13 @@ void health_init(struct health *h)
 void health_start(struct health *h)
 {
 	policy_probe_reset(&h->policy);
-	h->on = true;
 	if (!h->helper)
 		start_helper(h);
 }
 
 void health_stop(struct health *h)
 {
-	h->on = h->ok = false;
+	h->ok = false;
 	helper_abandon(h->helper);
 	h->helper = NULL;
 	ev_timer_stop(h->loop, &h->silence);

@@ -26,7 +26,6 @@ struct health {
 	struct helper *helper;
 	struct policy_probe policy;
 	ev_timer silence; /* no record for so long: the helper is at fault, not Mihomo */
-	bool on;
 	bool ok;
 	uint32_t latency_us;
 };

@@ -18,7 +18,6 @@
 #include "daemon/clock.h"
 
 #define LIFE_FD_MAX 65535 /* "above all it will ever open" without a larger table in the kernel */
-#define DRAIN_ROUNDS 64	  /* reads of MIHOMO_LINE: more than a pipe holds */
 #define FAST_LOOKS 200	  /* looks 5 ms apart after a change, then one a second */
 #define SETTLE_LOOKS 40	  /* of a ready one whose API connection ended: 200 ms cover an exec */
 #define NO_SHELL_MS 21000 /* without sh no FIFO is written: providers take at most 20 s */
@@ -26,65 +25,10 @@
 
 static const int protocols[2] = { IPPROTO_TCP, IPPROTO_UDP };
 
-/* ---- output: drained at all times, for a full pipe makes Mihomo hang while its API answers ---- */
-
-static void pass_lines(struct mihomo_output *o)
-{
-	char *start = o->line, *end;
-
-	while ((end = memchr(start, '\n', o->used - (size_t)(start - o->line)))) {
-		log_pass(start, (size_t)(end - start));
-		start = end + 1;
-	}
-	o->used -= (size_t)(start - o->line);
-	memmove(o->line, start, o->used);
-	if (o->used == sizeof(o->line)) {
-		log_pass(o->line, o->used);
-		o->used = 0;
-	}
-}
-
-static void output_close(struct ev_loop *loop, struct mihomo_output *o)
-{
-	if (o->used)
-		log_pass(o->line, o->used);
-	o->used = 0;
-	evio_close(loop, &o->io);
-}
-
-/* False when there is nothing more to read for now. */
-static bool read_output(struct ev_loop *loop, struct mihomo_output *o)
-{
-	ssize_t n = io_read(o->io.fd, o->line + o->used, sizeof(o->line) - o->used);
-
-	if (n == -EAGAIN)
-		return false;
-	if (n <= 0) {
-		output_close(loop, o);
-		return false;
-	}
-	o->used += (size_t)n;
-	pass_lines(o);
-	return true;
-}
-
-static void on_output(struct ev_loop *loop, ev_io *w, int revents)
-{
-	(void)revents;
-	read_output(loop, w->data);
-}
-
-/* What a dead one still had to say (a Go panic is long), before its pipe is given up. */
-static void drain_output(struct ev_loop *loop, struct mihomo_output *o)
-{
-	for (int i = 0; i < DRAIN_ROUNDS && o->io.fd >= 0 && read_output(loop, o); i++)
-		;
-}
-
-static void watch_fd(struct mihomo *m, ev_io *w, int fd, void (*cb)(struct ev_loop *, ev_io *, int), void *data)
+static void watch_fd(struct mihomo *m, ev_io *w, int fd, void (*cb)(struct ev_loop *, ev_io *, int))
 {
 	ev_io_init(w, cb, fd, EV_READ);
-	w->data = data;
+	w->data = m;
 	ev_io_start(m->loop, w);
 }
 
@@ -107,8 +51,6 @@ static uint64_t exec_mark(pid_t pid)
 
 	return mark ? mark : MARK_UNSEEN;
 }
-
-static void api_connect(struct mihomo *m);
 
 static void on_fifo(struct ev_loop *loop, ev_io *w, int revents)
 {
@@ -166,7 +108,7 @@ static void api_connect(struct mihomo *m)
 		return;
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 || peer.pid != m->proc.pid)
 		return;
-	watch_fd(m, &m->api, steal_fd(&fd), on_api, m);
+	watch_fd(m, &m->api, steal_fd(&fd), on_api);
 }
 
 static const char *protocol_name(unsigned p)
@@ -428,8 +370,8 @@ static void on_reaped(struct proc *p, int status)
 
 	m->lived_ms = clock_ms() - m->started_ms;
 	m->last_status = status;
-	drain_output(m->loop, &m->out);
-	drain_output(m->loop, &m->err);
+	output_drain(m->loop, &m->out);
+	output_drain(m->loop, &m->err);
 	kill(-m->group, SIGKILL); /* what it left in its group; members keep the number from being used again */
 	forget_process(m);
 	m->tell(m->ctx, MIHOMO_EXITED);
@@ -472,13 +414,9 @@ static int spawn(struct mihomo *m, struct err *e)
 			io_close(&pipes[i][0]);
 		return r;
 	}
-	if (m->out.io.fd >= 0)
-		output_close(m->loop, &m->out);
-	if (m->err.io.fd >= 0)
-		output_close(m->loop, &m->err);
-	watch_fd(m, &m->out.io, pipes[0][0], on_output, &m->out);
-	watch_fd(m, &m->err.io, pipes[1][0], on_output, &m->err);
-	watch_fd(m, &m->life, pipes[2][0], on_life, m);
+	output_open(m->loop, &m->out, pipes[0][0]);
+	output_open(m->loop, &m->err, pipes[1][0]);
+	watch_fd(m, &m->life, pipes[2][0], on_life);
 	m->group = m->proc.pid;
 	m->started_ms = clock_ms();
 	look_soon(m);
@@ -602,7 +540,7 @@ static int fifo_open(struct mihomo *m, struct err *e)
 	/* The directory is Mihomo's: is it still what was made here? */
 	if (fstat(fd, &st) < 0 || !S_ISFIFO(st.st_mode) || st.st_nlink != 1 || fchown(fd, m->ids.uid, (gid_t)-1) < 0)
 		return err_set(e, EPERM, "cannot give %s to Mihomo's user", path);
-	watch_fd(m, &m->fifo, steal_fd(&fd), on_fifo, m);
+	watch_fd(m, &m->fifo, steal_fd(&fd), on_fifo);
 	return 0;
 }
 

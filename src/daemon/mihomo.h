@@ -20,6 +20,7 @@
 #include "clashsup/sandbox.h"
 #include "clashsup/settings.h"
 #include "clashsup/sockdiag.h"
+#include "daemon/output.h"
 
 enum mihomo_event {
 	MIHOMO_STARTED,
@@ -31,14 +32,6 @@ enum mihomo_event {
 };
 
 typedef void (*mihomo_fn)(void *ctx, enum mihomo_event event);
-
-#define MIHOMO_LINE 4000 /* a longer line of its output is passed on in pieces */
-
-struct mihomo_output {
-	ev_io io;
-	size_t used;
-	char line[MIHOMO_LINE];
-};
 
 struct mihomo {
 	struct ev_loop *loop;
@@ -56,7 +49,7 @@ struct mihomo {
 	void (*ask_for_port)(void *ctx, uint16_t port);
 
 	struct proc proc;
-	struct mihomo_output out, err;
+	struct output out, err;
 	ev_io life, fifo, api;
 	ev_timer start, look, stop;
 	bool has_shell; /* -post-up needs one */
