@@ -12,11 +12,22 @@
 #define BUSY_TRIES 25
 #define RETRY_MAX_S 30.0
 
-static const char *const type_servers[IP_FAMILIES] = { "hash:ip family inet maxelem 131072",
-						       "hash:ip family inet6 maxelem 131072" };
-static const char *const type_reserved[IP_FAMILIES] = { "hash:net family inet", "hash:net family inet6" };
-static const char *const type_lease[IP_FAMILIES] = { LEASE_SET_TYPE_V4, LEASE_SET_TYPE_V6 };
+enum { SET_SERVERS, SET_RESERVED, SET_LEASE, SETS };
+
+static const char *const set_type[SETS][IP_FAMILIES] = {
+	[SET_SERVERS] = { "hash:ip family inet maxelem 131072", "hash:ip family inet6 maxelem 131072" },
+	[SET_RESERVED] = { "hash:net family inet", "hash:net family inet6" },
+	[SET_LEASE] = { LEASE_SET_TYPE_V4, LEASE_SET_TYPE_V6 },
+};
 static const char *const family_name[IP_FAMILIES] = { "IPv4", "IPv6" };
+
+/* The name of one of our sets for one family. */
+static const char *set_name(const struct net *n, unsigned set, enum ip_family f, char buf[FWPLAN_SET_TEXT])
+{
+	const char *base[SETS] = { n->settings->ipset.name, FWPLAN_RESERVED_SET, FWPLAN_LEASE_SET };
+
+	return fwplan_set_name(base[set], f, buf);
+}
 
 static void leave_out(struct net *n, enum ip_family f, const char *why)
 {
@@ -31,23 +42,18 @@ static void leave_out(struct net *n, enum ip_family f, const char *why)
 
 static int create_sets(struct net *n, enum ip_family f, struct err *e)
 {
-	const char *base[] = { n->settings->ipset.name, FWPLAN_RESERVED_SET, FWPLAN_LEASE_SET };
-	const char *type[] = { type_servers[f], type_reserved[f], type_lease[f] };
 	const char *const *nets;
 	char name[FWPLAN_SET_TEXT];
 	size_t n_nets;
 
-	for (unsigned i = 0; i < 3; i++) {
-		int r;
+	for (unsigned set = 0; set < SETS; set++) {
+		int r = ipset_create(n->ipset, set_name(n, set, f, name), set_type[set][f], e);
 
-		fwplan_set_name(base[i], f, name);
-		r = ipset_create(n->ipset, name, type[i], e);
 		if (r < 0)
 			return r;
 	}
 	nets = fwplan_reserved(f, &n_nets);
-	fwplan_set_name(FWPLAN_RESERVED_SET, f, name);
-	return ipset_add_nets(n->ipset, name, nets, n_nets, e);
+	return ipset_add_nets(n->ipset, set_name(n, SET_RESERVED, f, name), nets, n_nets, e);
 }
 
 /* Sets and routes of one family; what cannot work leaves the family out, with the reason. */
@@ -193,14 +199,12 @@ void net_switch_off(struct net *n)
 /* One pass over all sets: true when one is still in use. */
 static bool destroy_pass(struct net *n, bool empty_instead, struct err *e)
 {
-	const char *base[] = { n->settings->ipset.name, FWPLAN_RESERVED_SET, FWPLAN_LEASE_SET };
 	char name[FWPLAN_SET_TEXT];
 	bool busy = false;
 
 	for (unsigned f = 0; f < IP_FAMILIES; f++) {
-		for (unsigned i = 0; i < 3; i++) {
-			fwplan_set_name(base[i], (enum ip_family)f, name);
-			if (ipset_destroy(n->ipset, name, e) == 0)
+		for (unsigned set = 0; set < SETS; set++) {
+			if (ipset_destroy(n->ipset, set_name(n, set, (enum ip_family)f, name), e) == 0)
 				continue;
 			busy = true;
 			if (empty_instead)
