@@ -74,7 +74,6 @@ static int set_up(struct supervisor *s, struct err *e)
 	int r = identify(s, e);
 
 	s->armed_in_us = s->disarm_us = -1;
-	s->instance = s->helper_fd = -1;
 	if (r == 0)
 		s->instance = r = instance_claim(e);
 	if (r >= 0)
@@ -107,26 +106,38 @@ static void tear_down(struct supervisor *s)
 	log_flush();
 }
 
-int supervisor_run(struct settings *settings)
+/* The frame of both: whatever the body did, everything is closed behind it. */
+static int with_supervisor(struct settings *settings, int (*body)(struct supervisor *, struct err *))
 {
 	struct supervisor *s = calloc(1, sizeof(*s));
 	struct err e = ERR_INIT;
-	int code = 1;
+	int code;
 
 	if (!s)
 		return 1;
 	s->settings = settings;
-	if (set_up(s, &e) < 0) {
+	s->instance = s->helper_fd = -1;
+	code = body(s, &e);
+	if (code && e.code)
 		log_error(LOG_CLASH, "%s", e.msg);
-	} else {
-		net_remove(&s->net); /* the sweep; arming waits for it, Mihomo's start does not */
-		machine_post(&s->machine, EV_START);
-		ev_run(s->loop, 0);
-		code = s->exit_code;
-	}
 	tear_down(s);
 	free(s);
 	return code;
+}
+
+static int run(struct supervisor *s, struct err *e)
+{
+	if (set_up(s, e) < 0)
+		return 1;
+	net_remove(&s->net); /* the sweep; arming waits for it, Mihomo's start does not */
+	machine_post(&s->machine, EV_START);
+	ev_run(s->loop, 0);
+	return s->exit_code;
+}
+
+int supervisor_run(struct settings *settings)
+{
+	return with_supervisor(settings, run);
 }
 
 /* ---- clashsup cleanup ---- */
@@ -139,33 +150,25 @@ static void on_cleaned(void *ctx, enum net_event event)
 	ev_break(s->loop, EVBREAK_ALL);
 }
 
+static int cleanup(struct supervisor *s, struct err *e)
+{
+	s->instance = instance_claim(e);
+	if (s->instance < 0 || !(s->loop = ev_default_loop(EVFLAG_NOENV)))
+		return 1;
+	s->net = (struct net){
+		.loop = s->loop, .reaper = &s->reaper, .settings = s->settings, .tell = on_cleaned, .ctx = s
+	};
+	reaper_start(&s->reaper, s->loop);
+	if (net_init(&s->net, e) < 0)
+		return 1;
+	s->exit_code = -1;
+	net_remove(&s->net);
+	if (s->exit_code < 0) /* it may be over already */
+		ev_run(s->loop, 0);
+	return s->exit_code;
+}
+
 int supervisor_cleanup(struct settings *settings)
 {
-	struct supervisor *s = calloc(1, sizeof(*s));
-	struct err e = ERR_INIT;
-	int code = 1;
-
-	if (!s)
-		return 1;
-	s->settings = settings;
-	s->helper_fd = -1;
-	s->instance = instance_claim(&e);
-	if (s->instance >= 0 && (s->loop = ev_default_loop(EVFLAG_NOENV))) {
-		s->net = (struct net){
-			.loop = s->loop, .reaper = &s->reaper, .settings = settings, .tell = on_cleaned, .ctx = s
-		};
-		reaper_start(&s->reaper, s->loop);
-		if (net_init(&s->net, &e) == 0) {
-			s->exit_code = -1;
-			net_remove(&s->net);
-			if (s->exit_code < 0) /* it may be over already */
-				ev_run(s->loop, 0);
-			code = s->exit_code;
-		}
-	}
-	if (e.code)
-		log_error(LOG_CLASH, "%s", e.msg);
-	tear_down(s);
-	free(s);
-	return code;
+	return with_supervisor(settings, cleanup);
 }
