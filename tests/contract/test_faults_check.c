@@ -4,117 +4,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 
 #include <cmocka.h>
 
-#include "clashsup/io.h"
-#include "daemon/check.h"
+#include "check_fixture.h"
 #include "failing.h"
 
-#define FORMER "former: good\n"
-#define CONFIG "mode: rule\nproxies: []\n"
-#define APPENDED "type: tproxy, port: 7893"
 #define ROUNDS_MAX 64
-
-struct fixture {
-	struct reaper reaper;
-	struct settings settings;
-	struct check_setup setup;
-	struct check *check;
-	char dir[64], config[128], run[128], copy[160], final[160], tester[128];
-	int told;
-	bool good, patch_port;
-	char why[512];
-};
-
-static void on_done(void *ctx, const struct config_facts *facts, const char *why)
-{
-	struct fixture *f = ctx;
-
-	f->told++;
-	f->good = facts != NULL;
-	f->patch_port = facts && facts->patch_port;
-	snprintf(f->why, sizeof(f->why), "%s", why);
-}
-
-static void put(const char *path, const char *text, mode_t mode)
-{
-	cleanup_fd int fd = __real_open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-
-	assert_int_equal(io_write_all(fd, text, strlen(text)), 0);
-	assert_int_equal(chmod(path, mode), 0);
-}
-
-static bool holds(const char *path, const char *what)
-{
-	cleanup_free char *bytes = NULL;
-	size_t len;
-
-	return io_slurp_path(path, 65536, &bytes, &len, NULL) == 0 && strstr(bytes, what);
-}
-
-static int set_up(void **state)
-{
-	struct fixture *f = calloc(1, sizeof(*f));
-
-	*state = f;
-	reaper_start(&f->reaper, ev_default_loop(0));
-	strcpy(f->dir, "/tmp/clashsup-faults-XXXXXX");
-	if (!mkdtemp(f->dir))
-		return -1;
-	snprintf(f->config, sizeof(f->config), "%s/config.yaml", f->dir);
-	snprintf(f->run, sizeof(f->run), "%s/run", f->dir);
-	snprintf(f->copy, sizeof(f->copy), "%s/config.yaml.new", f->run);
-	snprintf(f->final, sizeof(f->final), "%s/config.yaml", f->run);
-	snprintf(f->tester, sizeof(f->tester), "%s/tester", f->dir);
-	mkdir(f->run, 0700);
-	put(f->config, CONFIG, 0644);
-	put(f->tester, "#!/bin/sh\nexit 0\n", 0755);
-	settings_default(&f->settings);
-	snprintf(f->settings.mihomo.binary, sizeof(f->settings.mihomo.binary), "%s", f->tester);
-	f->setup = (struct check_setup){ .reaper = &f->reaper,
-					 .settings = &f->settings,
-					 .config = f->config,
-					 .home = f->dir,
-					 .run_dir = f->run,
-					 .helper_fd = open(BUILD_DIR "/clashsup-helper", O_PATH | O_CLOEXEC),
-					 .helper_path = BUILD_DIR "/clashsup-helper",
-					 .ids = { geteuid(), getegid(), geteuid() == 0, 0 } };
-	return check_new(&f->check, &f->setup, on_done, f, NULL);
-}
-
-static int tear_down(void **state)
-{
-	struct fixture *f = *state;
-
-	check_free(f->check);
-	close(f->setup.helper_fd);
-	settings_free(&f->settings);
-	unlink(f->copy);
-	unlink(f->final);
-	rmdir(f->run);
-	unlink(f->config);
-	unlink(f->tester);
-	assert_int_equal(rmdir(f->dir), 0);
-	reaper_stop(&f->reaper);
-	free(f);
-	return 0;
-}
-
-static void run(struct fixture *f)
-{
-	f->told = 0;
-	f->why[0] = '\0';
-	check_start(f->check);
-	while (!f->told)
-		ev_run(f->reaper.loop, EVRUN_ONCE);
-	for (int i = 0; i < 3; i++)
-		ev_run(f->reaper.loop, EVRUN_NOWAIT);
-	assert_int_equal(f->told, 1);
-}
 
 /* Good with the new bytes in force, or bad with a sentence and the former ones. */
 static void one_or_the_other(struct fixture *f)
