@@ -20,7 +20,7 @@
 
 #include "clashsup/addr.h"
 
-#define WIRE_VERSION 1
+#define WIRE_VERSION 2
 #define WIRE_HEADER 4
 #define WIRE_PAYLOAD_MAX 4092 /* a record is at most 4 KiB */
 #define WIRE_TEXT_MAX 512
@@ -29,9 +29,11 @@ enum wire_type {
 	WIRE_SETTING = 1, /* inspect: one fact about Mihomo's config */
 	WIRE_ADDRESS,	  /* extract: one server address */
 	WIRE_UNRESOLVED,  /* extract: a host without an answer */
+	WIRE_FRESH,	  /* extract: a host that is still named and was not asked for again */
 	WIRE_SOURCE,	  /* extract: a source was read to its end */
 	WIRE_SUMMARY,	  /* extract, inspect: the last record of a good run */
 	WIRE_HEALTH,	  /* probe: one answer, or its absence */
+	WIRE_DIALLED,	  /* probe: an address that Mihomo has a connection to on its own account */
 	WIRE_NOTE,	  /* all: a line for the log */
 	WIRE_TYPES
 };
@@ -76,14 +78,16 @@ struct wire_record {
 		struct {
 			struct addr addr;
 			uint32_t source, host; /* hashes, host 0 = literal */
+			uint32_t ttl_s;	       /* of the answer; 0 for a literal */
 		} address;
 		struct {
 			uint32_t source, host;
-		} unresolved;
+		} unresolved, fresh;
 		struct {
 			uint32_t source;
 			bool complete;
 		} source;
+		struct addr dialled;
 		struct wire_summary summary;
 		struct wire_health health;
 		struct {

@@ -222,8 +222,10 @@ static void on_record(void *ctx, const struct wire_record *r)
 	case WIRE_NOTE:
 		log_line(r->u.note.warn ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, LOG_PROXY_IPS, "%s", r->u.note.text);
 		break;
+	case WIRE_FRESH:
 	case WIRE_SETTING:
 	case WIRE_HEALTH:
+	case WIRE_DIALLED:
 	case WIRE_TYPES:
 		break;
 	}

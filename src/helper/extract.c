@@ -54,13 +54,14 @@ static bool is_fake(const struct extract *x, const struct addr *a)
 	return x->dns.has_fake[a->family] && addr_in(a, &x->dns.fake[a->family]);
 }
 
-static void tell_address(const struct target *t, const struct addr *a)
+static void tell_address(const struct target *t, const struct addr *a, uint32_t ttl_s)
 {
 	struct wire_record r = { .type = WIRE_ADDRESS };
 
 	r.u.address.addr = *a;
 	r.u.address.source = t->source;
 	r.u.address.host = t->host ? wire_hash(t->host) : 0;
+	r.u.address.ttl_s = ttl_s;
 	emit(&r);
 }
 
@@ -163,7 +164,7 @@ static void end_of_source(void *ctx, const char *path, bool complete, bool warn,
 		else if (!again && (addr_is_special(&t->addr) || is_fake(x, &t->addr)))
 			emit_note(&x->notes, false, "%s: %s cannot be a server", path, addr_text(&t->addr, text));
 		else if (!again)
-			tell_address(t, &t->addr);
+			tell_address(t, &t->addr, 0);
 	}
 	x->n = (size_t)(to - x->targets);
 	x->first_of_source = x->n;
@@ -180,28 +181,30 @@ struct name {
 struct names {
 	struct extract *x;
 	struct name *list;
-	const char **hosts;
+	struct resolve_name *hosts;
 	size_t n;
 };
 
-static void resolved(void *ctx, size_t index, const struct addr *addrs, size_t n, const char *why)
+static void resolved(void *ctx, size_t index, const struct resolve_answer *answer)
 {
 	const struct names *names = ctx;
 	struct extract *x = names->x;
 	const struct target *t = x->targets + names->list[index].first;
+	const char *why = answer->why;
 	char text[ADDR_TEXT];
 	size_t told = 0;
 
-	for (size_t i = 0; i < n; i++) {
-		if (addr_is_special(&addrs[i]) || is_fake(x, &addrs[i])) {
+	for (size_t i = 0; i < answer->n; i++) {
+		const struct addr *a = &answer->addrs[i];
+
+		if (addr_is_special(a) || is_fake(x, a)) {
 			why = "no real address";
-			emit_note(&x->notes, true, "%s: the answer %s cannot be a server", t->host,
-				  addr_text(&addrs[i], text));
+			emit_note(&x->notes, true, "%s: the answer %s cannot be a server", t->host, addr_text(a, text));
 			continue;
 		}
 		told++;
 		for (size_t j = 0; j < names->list[index].n; j++)
-			tell_address(&t[j], &addrs[i]);
+			tell_address(&t[j], a, answer->ttl_s);
 	}
 	if (told > 0)
 		return;
@@ -216,10 +219,11 @@ static void resolved(void *ctx, size_t index, const struct addr *addrs, size_t n
 static bool by_config_hosts(struct names *names, size_t index)
 {
 	struct addr addrs[RESOLVE_ADDRS_MAX];
-	size_t n = names->x->config ? mihomo_hosts(names->x->config, names->hosts[index], addrs, RESOLVE_ADDRS_MAX) : 0;
+	size_t n = names->x->config ? mihomo_hosts(names->x->config, names->hosts[index].name, addrs, RESOLVE_ADDRS_MAX)
+				    : 0;
 
 	if (n > 0)
-		resolved(names, index, addrs, n, NULL);
+		resolved(names, index, &(struct resolve_answer){ .addrs = addrs, .n = n });
 	return n > 0;
 }
 
@@ -234,7 +238,7 @@ static void group_names(struct names *names)
 		for (next = i + 1; next < x->n && strcmp(x->targets[i].host, x->targets[next].host) == 0; next++)
 			;
 		*name = (struct name){ .first = i, .n = next - i };
-		names->hosts[names->n] = x->targets[i].host;
+		names->hosts[names->n] = (struct resolve_name){ x->targets[i].host, ENDPOINT_ANY_FAMILY };
 		x->sum.names++;
 		if (!by_config_hosts(names, names->n))
 			names->n++;

@@ -213,14 +213,14 @@ static int read_file(struct list *l, const char *path)
 	return 0;
 }
 
-static void resolved(void *ctx, size_t index, const struct addr *addrs, size_t n, const char *why)
+static void resolved(void *ctx, size_t index, const struct resolve_answer *answer)
 {
 	struct list *l = ctx;
 
-	for (size_t i = 0; i < n; i++)
-		keep_addr(l, &addrs[i]);
-	if (n == 0)
-		fprintf(stderr, "clashsup-helper: %s: %s\n", l->names[index], why);
+	for (size_t i = 0; i < answer->n; i++)
+		keep_addr(l, &answer->addrs[i]);
+	if (answer->n == 0)
+		fprintf(stderr, "clashsup-helper: %s: %s\n", l->names[index], answer->why);
 }
 
 static int by_text(const void *a, const void *b)
@@ -235,6 +235,7 @@ static void resolve_all(struct list *l)
 					   .name_timeout_ms = 5000,
 					   .deadline_ms = resolve_now_ms() + LIST_TIMEOUT_MS,
 					   .concurrency = 64 };
+	cleanup_free struct resolve_name *asked = NULL;
 	struct err e = ERR_INIT;
 	size_t n = 0;
 
@@ -248,7 +249,11 @@ static void resolve_all(struct list *l)
 			l->names[n++] = l->names[i];
 	}
 	l->n_names = n;
-	if (resolve_names(&plan, (const char *const *)l->names, n, resolved, l, &e) < 0)
+	asked = calloc(n, sizeof(*asked));
+	check_memory(asked);
+	for (size_t i = 0; i < n; i++)
+		asked[i] = (struct resolve_name){ l->names[i], ENDPOINT_ANY_FAMILY };
+	if (resolve_names(&plan, asked, n, resolved, l, &e) < 0)
 		fprintf(stderr, "clashsup-helper: %s\n", e.msg);
 }
 

@@ -31,20 +31,32 @@ struct resolve_plan {
 	unsigned concurrency;
 };
 
-/* Called once for each name; `why` says why there are none when n is 0. */
-typedef void (*resolve_done_fn)(void *ctx, size_t index, const struct addr *addrs, size_t n, const char *why);
+struct resolve_name {
+	const char *name;
+	uint8_t families; /* to ask for: 1u << enum ip_family each */
+};
+
+struct resolve_answer {
+	const struct addr *addrs;
+	size_t n;
+	uint32_t ttl_s;	 /* the least of the answer's records */
+	const char *why; /* there are none, when n is 0 */
+};
+
+/* Called once for each name. */
+typedef void (*resolve_done_fn)(void *ctx, size_t index, const struct resolve_answer *answer);
 
 int64_t resolve_now_ms(void); /* CLOCK_MONOTONIC */
 
 /* Fails only when nothing could be asked at all; the names that are left are told first. */
-int resolve_names(const struct resolve_plan *plan, const char *const *names, size_t n, resolve_done_fn done, void *ctx,
-		  struct err *e);
+int resolve_names(const struct resolve_plan *plan, const struct resolve_name *names, size_t n, resolve_done_fn done,
+		  void *ctx, struct err *e);
 
 /* ---- between resolve.c and its two ways of asking ---- */
 
 struct resolve_batch {
 	const struct resolve_plan *plan;
-	const char *const *names;
+	const struct resolve_name *names;
 	size_t n, next;
 	unsigned in_flight;
 	resolve_done_fn done;
@@ -58,12 +70,14 @@ struct resolve_lookup {
 	unsigned pending; /* questions without an answer */
 	struct addr addrs[RESOLVE_ADDRS_MAX];
 	size_t n;
+	uint32_t ttl_s;
 	const char *why; /* of the last failure; static text */
 };
 
-/* The next name with `plan->ipv6 ? 2 : 1` questions pending; NULL when none may begin now. */
+/* The next name, with a question pending for each family to ask for; NULL when none may begin now. */
 struct resolve_lookup *resolve_begin(struct resolve_batch *b);
-void resolve_add(struct resolve_lookup *l, const struct addr *a);
+void resolve_add(struct resolve_lookup *l, const struct addr *a, uint32_t ttl_s);
+bool resolve_wants(const struct resolve_lookup *l, enum ip_family f);
 /* One question was answered (why is NULL) or failed; the last one reports and frees. */
 void resolve_end(struct resolve_lookup *l, const char *why);
 /* Milliseconds to the deadline, at most `ms` (< 0 = no other bound). */

@@ -43,8 +43,11 @@ static const char *read_answer(struct question *q)
 		const char *data = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(record, "data"));
 		struct addr a;
 
+		const cJSON *ttl = cJSON_GetObjectItemCaseSensitive(record, "TTL");
+
 		if (data && addr_parse(data, &a) == 0)
-			resolve_add(q->lookup, &a);
+			resolve_add(q->lookup, &a,
+				    cJSON_IsNumber(ttl) && ttl->valueint > 0 ? (uint32_t)ttl->valueint : 0);
 	}
 	cJSON_Delete(json);
 	return why;
@@ -128,10 +131,11 @@ static int run(struct resolve_batch *b, CURLM *multi)
 		struct resolve_lookup *l;
 
 		while ((l = resolve_begin(b))) {
-			bool two = l->pending > 1;
+			bool v4 = resolve_wants(l, IP_V4), v6 = resolve_wants(l, IP_V6);
 
-			ask(multi, l, "A");
-			if (two)
+			if (v4)
+				ask(multi, l, "A");
+			if (v6)
 				ask(multi, l, "AAAA");
 		}
 		if (b->in_flight == 0)

@@ -32,12 +32,12 @@ static const char *reason(int status)
 	}
 }
 
-static void add_raw(struct resolve_lookup *l, const void *bytes, unsigned len)
+static void add_raw(struct resolve_lookup *l, const void *bytes, unsigned len, int ttl)
 {
 	struct addr a;
 
 	if (addr_from_bytes(bytes, len, &a) == 0)
-		resolve_add(l, &a);
+		resolve_add(l, &a, ttl > 0 ? (uint32_t)ttl : 0);
 }
 
 static void answered_a(void *arg, int status, int timeouts, unsigned char *abuf, int alen)
@@ -50,7 +50,7 @@ static void answered_a(void *arg, int status, int timeouts, unsigned char *abuf,
 	if (status == ARES_SUCCESS)
 		status = ares_parse_a_reply(abuf, alen, NULL, found, &n);
 	for (int i = 0; status == ARES_SUCCESS && i < n; i++)
-		add_raw(l, &found[i].ipaddr, 4);
+		add_raw(l, &found[i].ipaddr, 4, found[i].ttl);
 	resolve_end(l, status == ARES_SUCCESS ? NULL : reason(status));
 }
 
@@ -64,7 +64,7 @@ static void answered_aaaa(void *arg, int status, int timeouts, unsigned char *ab
 	if (status == ARES_SUCCESS)
 		status = ares_parse_aaaa_reply(abuf, alen, NULL, found, &n);
 	for (int i = 0; status == ARES_SUCCESS && i < n; i++)
-		add_raw(l, &found[i].ip6addr, 16);
+		add_raw(l, &found[i].ip6addr, 16, found[i].ttl);
 	/* Most names have no AAAA: the other question knows the better reason. */
 	resolve_end(l, status == ARES_SUCCESS || status == ARES_ENODATA ? NULL : reason(status));
 }
@@ -76,24 +76,26 @@ static void by_hosts_file(ares_channel channel, struct resolve_lookup *l, int af
 	if (ares_gethostbyname_file(channel, l->name, af, &h) != ARES_SUCCESS)
 		return;
 	for (char **a = h->h_addr_list; *a; a++)
-		add_raw(l, *a, (unsigned)h->h_length);
+		add_raw(l, *a, (unsigned)h->h_length, 0);
 	ares_free_hostent(h);
 }
 
 static void ask(ares_channel channel, struct resolve_lookup *l)
 {
-	bool two = l->pending > 1;
+	bool v4 = resolve_wants(l, IP_V4), v6 = resolve_wants(l, IP_V6);
 
-	by_hosts_file(channel, l, AF_INET);
-	if (two)
+	if (v4)
+		by_hosts_file(channel, l, AF_INET);
+	if (v6)
 		by_hosts_file(channel, l, AF_INET6);
 	if (l->n > 0) {
 		l->pending = 1;
 		resolve_end(l, NULL);
 		return;
 	}
-	ares_query(channel, l->name, ns_c_in, ns_t_a, answered_a, l);
-	if (two)
+	if (v4)
+		ares_query(channel, l->name, ns_c_in, ns_t_a, answered_a, l);
+	if (v6)
 		ares_query(channel, l->name, ns_c_in, ns_t_aaaa, answered_aaaa, l);
 }
 

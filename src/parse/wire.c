@@ -2,11 +2,13 @@
  * The payloads, behind the header of clashsup/wire.h:
  *
  *	SETTING     key 1, text 0 to WIRE_TEXT_MAX
- *	ADDRESS     family 1, address 4 or 16, source 4, host 4
+ *	ADDRESS     family 1, address 4 or 16, source 4, host 4, TTL 4
  *	UNRESOLVED  source 4, host 4
+ *	FRESH       source 4, host 4
  *	SOURCE      source 4, complete 1
  *	SUMMARY     endpoints 4, names 4, unresolved 4, skipped 4, sources 4
  *	HEALTH      ok 1, status 2, latency 4
+ *	DIALLED     family 1, address 4 or 16
  *	NOTE        warn 1, text 0 to WIRE_TEXT_MAX
  */
 #include "clashsup/wire.h"
@@ -21,11 +23,13 @@ static const struct {
 	uint16_t min, max;
 } sizes[WIRE_TYPES] = {
 	[WIRE_SETTING] = { 1, 1 + WIRE_TEXT_MAX },
-	[WIRE_ADDRESS] = { 1 + 4 + 8, 1 + 16 + 8 },
+	[WIRE_ADDRESS] = { 1 + 4 + 12, 1 + 16 + 12 },
 	[WIRE_UNRESOLVED] = { 8, 8 },
+	[WIRE_FRESH] = { 8, 8 },
 	[WIRE_SOURCE] = { 5, 5 },
 	[WIRE_SUMMARY] = { 20, 20 },
 	[WIRE_HEALTH] = { 7, 7 },
+	[WIRE_DIALLED] = { 1 + 4, 1 + 16 },
 	[WIRE_NOTE] = { 1, 1 + WIRE_TEXT_MAX },
 };
 
@@ -89,15 +93,25 @@ static int get_flag(uint8_t byte, bool *out)
 	return 0;
 }
 
-static int get_address(const uint8_t *p, size_t len, struct wire_record *out)
+/* The address at p, with `more` bytes behind it; an address has one form only. */
+static int get_addr(const uint8_t *p, size_t len, size_t more, struct addr *out)
 {
 	unsigned n = p[0] == IP_V4 ? 4 : 16;
 
-	if (p[0] >= IP_FAMILIES || len != 1 + n + 8 || addr_from_bytes(p + 1, n, &out->u.address.addr) < 0)
+	if (p[0] >= IP_FAMILIES || len != 1 + n + more || addr_from_bytes(p + 1, n, out) < 0)
 		return -EPROTO;
-	out->u.address.source = get32(p + 1 + n);
-	out->u.address.host = get32(p + 1 + n + 4);
-	return out->u.address.addr.family == p[0] ? 0 : -EPROTO; /* an address has one form only */
+	return out->family == p[0] ? 0 : -EPROTO;
+}
+
+static int get_address(const uint8_t *p, size_t len, struct wire_record *out)
+{
+	int r = get_addr(p, len, 12, &out->u.address.addr);
+
+	p += len - 12;
+	out->u.address.source = get32(p);
+	out->u.address.host = get32(p + 4);
+	out->u.address.ttl_s = get32(p + 8);
+	return r;
 }
 
 static void get_summary(const uint8_t *p, struct wire_summary *out)
@@ -125,6 +139,10 @@ static int get_payload(struct wire_in *in, const uint8_t *p, size_t len, struct 
 		out->u.unresolved.source = get32(p);
 		out->u.unresolved.host = get32(p + 4);
 		return 0;
+	case WIRE_FRESH:
+		out->u.fresh.source = get32(p);
+		out->u.fresh.host = get32(p + 4);
+		return 0;
 	case WIRE_SOURCE:
 		out->u.source.source = get32(p);
 		return get_flag(p[4], &out->u.source.complete);
@@ -135,6 +153,8 @@ static int get_payload(struct wire_in *in, const uint8_t *p, size_t len, struct 
 		out->u.health.status = get16(p + 1);
 		out->u.health.latency_us = get32(p + 3);
 		return get_flag(p[0], &out->u.health.ok);
+	case WIRE_DIALLED:
+		return get_addr(p, len, 0, &out->u.dialled);
 	case WIRE_NOTE:
 		out->u.note.text = get_text(in, p + 1, len - 1);
 		return get_flag(p[0], &out->u.note.warn);
@@ -189,13 +209,17 @@ int wire_next(struct wire_in *in, const uint8_t **data, size_t *len, struct wire
 	return 1;
 }
 
-static uint8_t *put_address(uint8_t *p, const struct wire_record *r)
+static uint8_t *put_addr(uint8_t *p, const struct addr *a)
 {
-	const struct addr *a = &r->u.address.addr;
-
 	*p++ = a->family;
 	memcpy(p, a->bytes, addr_len(a));
-	return put32(put32(p + addr_len(a), r->u.address.source), r->u.address.host);
+	return p + addr_len(a);
+}
+
+static uint8_t *put_address(uint8_t *p, const struct wire_record *r)
+{
+	p = put_addr(p, &r->u.address.addr);
+	return put32(put32(put32(p, r->u.address.source), r->u.address.host), r->u.address.ttl_s);
 }
 
 static uint8_t *put_summary(uint8_t *p, const struct wire_summary *s)
@@ -215,6 +239,8 @@ static uint8_t *put_payload(uint8_t *p, const struct wire_record *r)
 		return put_address(p, r);
 	case WIRE_UNRESOLVED:
 		return put32(put32(p, r->u.unresolved.source), r->u.unresolved.host);
+	case WIRE_FRESH:
+		return put32(put32(p, r->u.fresh.source), r->u.fresh.host);
 	case WIRE_SOURCE:
 		p = put32(p, r->u.source.source);
 		*p++ = r->u.source.complete;
@@ -224,6 +250,8 @@ static uint8_t *put_payload(uint8_t *p, const struct wire_record *r)
 	case WIRE_HEALTH:
 		*p++ = r->u.health.ok;
 		return put32(put16(p, r->u.health.status), r->u.health.latency_us);
+	case WIRE_DIALLED:
+		return put_addr(p, &r->u.dialled);
 	case WIRE_NOTE:
 		*p++ = r->u.note.warn;
 		return put_text(p, r->u.note.text);

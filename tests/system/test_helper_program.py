@@ -21,7 +21,7 @@ import unittest
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("CLASHSUP_BUILD") or os.environ.get("CLASHSUP_BUILD_DIR") or os.path.join(ROOT, "build")
 HELPER = os.path.join(BUILD, "clashsup-helper")
-SETTING, ADDRESS, UNRESOLVED, SOURCE, SUMMARY, HEALTH, NOTE = range(1, 8)
+SETTING, ADDRESS, UNRESOLVED, FRESH, SOURCE, SUMMARY, HEALTH, DIALLED, NOTE = range(1, 10)
 SET = {1: "tproxy-port", 2: "listener", 3: "allow-lan", 4: "bind-address", 5: "routing-mark", 6: "iptables", 7: "tun",
        8: "ipv6", 9: "fake-ip", 10: "dns-listen", 11: "controller-unix", 12: "watch", 13: "append"}
 
@@ -39,7 +39,7 @@ def records(data):
     while at < len(data):
         version, kind, length = struct.unpack_from(">BBH", data, at)
         payload = data[at + 4:at + 4 + length]
-        assert version == 1 and len(payload) == length, "a broken record"
+        assert version == 2 and len(payload) == length, "a broken record"
         at += 4 + length
         if kind == SETTING:
             yield kind, SET[payload[0]], payload[1:].decode()
@@ -47,8 +47,10 @@ def records(data):
             yield kind, payload[0], payload[1:].decode()
         elif kind == ADDRESS:
             size = (4, 16)[payload[0]]
-            yield (kind, str(ipaddress.ip_address(payload[1:1 + size])), *struct.unpack(">II", payload[1 + size:]))
-        elif kind == UNRESOLVED:
+            yield (kind, str(ipaddress.ip_address(payload[1:1 + size])), *struct.unpack(">II", payload[1 + size:-4]))
+        elif kind == DIALLED:
+            yield kind, str(ipaddress.ip_address(payload[1:]))
+        elif kind in (UNRESOLVED, FRESH):
             yield (kind, *struct.unpack(">II", payload))
         elif kind == SOURCE:
             yield (kind, *struct.unpack(">I?", payload))

@@ -7,6 +7,10 @@
 
 #include <stdint.h>
 
+#include "clashsup/addr.h"
+
+#define ENDPOINT_ANY_FAMILY (1u << IP_V4 | 1u << IP_V6)
+
 enum endpoint_kind {
 	ENDPOINT_SERVER,
 	ENDPOINT_PEER,	   /* wireguard: peers[] */
@@ -22,8 +26,10 @@ struct endpoint {
 	const char *ports; /* hopping ports as written, "" = none */
 	const char *transport;
 	enum endpoint_kind kind;
-	const char *name; /* of the entry, "" = none */
-	uint32_t line;	  /* of the entry, from 1 */
+	const char *name;   /* of the entry, "" = none */
+	uint32_t line;	    /* of the entry, from 1 */
+	const char *dialer; /* dialer-proxy: the proxy through which it is reached; "" = none, from this host */
+	uint8_t families;   /* that Mihomo may dial (ip-version): 1u << enum ip_family each */
 };
 
 struct endpoint_sink {

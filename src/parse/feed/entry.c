@@ -53,7 +53,9 @@ static void found(const struct entry *e, enum endpoint_kind kind, const char *ho
 				     .transport = transport,
 				     .kind = kind,
 				     .name = e->name,
-				     .line = e->map->line };
+				     .line = e->map->line,
+				     .dialer = text_or(key(e, "dialer-proxy"), ""),
+				     .families = ENDPOINT_ANY_FAMILY };
 
 	e->sink->found(e->sink->ctx, &ep);
 }

@@ -14,7 +14,7 @@
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
-static const uint32_t many[WIRE_TYPES] = { 0, 1000, 1000, 1000, 1000, 1000, 1000, 1000 };
+static const uint32_t many[WIRE_TYPES] = { 0, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000 };
 
 static struct wire_record sample(enum wire_type type)
 {
@@ -30,10 +30,18 @@ static struct wire_record sample(enum wire_type type)
 		assert_int_equal(addr_parse("2001:db8::7", &r.u.address.addr), 0);
 		r.u.address.source = 0xfffefdfc;
 		r.u.address.host = 7;
+		r.u.address.ttl_s = 3600;
 		break;
 	case WIRE_UNRESOLVED:
 		r.u.unresolved.source = 1;
 		r.u.unresolved.host = 0x80000000;
+		break;
+	case WIRE_FRESH:
+		r.u.fresh.source = 0x01020304;
+		r.u.fresh.host = 5;
+		break;
+	case WIRE_DIALLED:
+		assert_int_equal(addr_parse("203.0.113.7", &r.u.dialled), 0);
 		break;
 	case WIRE_SOURCE:
 		r.u.source.source = 9;
@@ -148,10 +156,13 @@ static void only_the_lengths_of_a_type_are_allowed(void **state)
 		unsigned good[2];
 		bool range; /* all from good[0] to good[1], else these two */
 	} rows[] = { { WIRE_SETTING, 1, { 1, 1 + WIRE_TEXT_MAX }, true },
-		     { WIRE_ADDRESS, IP_V4, { 13, 13 }, false },
-		     { WIRE_ADDRESS, IP_V6, { 25, 25 }, false },
+		     { WIRE_ADDRESS, IP_V4, { 17, 17 }, false },
+		     { WIRE_ADDRESS, IP_V6, { 29, 29 }, false },
 		     { WIRE_ADDRESS, 2, { 0, 0 }, false },
 		     { WIRE_UNRESOLVED, 1, { 8, 8 }, false },
+		     { WIRE_FRESH, 1, { 8, 8 }, false },
+		     { WIRE_DIALLED, IP_V4, { 5, 5 }, false },
+		     { WIRE_DIALLED, IP_V6, { 17, 17 }, false },
 		     { WIRE_SOURCE, 1, { 5, 5 }, false },
 		     { WIRE_SUMMARY, 1, { 20, 20 }, false },
 		     { WIRE_HEALTH, 1, { 7, 7 }, false },
