@@ -223,6 +223,7 @@ static void on_record(void *ctx, const struct wire_record *r)
 		log_line(r->u.note.warn ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, LOG_PROXY_IPS, "%s", r->u.note.text);
 		break;
 	case WIRE_FRESH:
+	case WIRE_NAME:
 	case WIRE_SETTING:
 	case WIRE_HEALTH:
 	case WIRE_DIALLED:
