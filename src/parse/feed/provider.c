@@ -3,22 +3,17 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <strings.h>
+
+#include "parse/feed/base64.h"
+#include "parse/feed/format.h"
+#include "parse/feed/links.h"
 
 static int refuse(const struct endpoint_sink *sink, uint32_t line, const char *reason)
 {
 	sink->skipped(sink->ctx, line, reason);
 	return -EINVAL;
-}
-
-static bool begins(const char *bytes, size_t len, const char *with)
-{
-	while (len > 0 && strchr(" \t\r\n", *bytes)) {
-		bytes++;
-		len--;
-	}
-	return len >= strlen(with) && strncasecmp(bytes, with, strlen(with)) == 0;
 }
 
 struct doc_node *provider_list(struct doc *d)
@@ -28,20 +23,35 @@ struct doc_node *provider_list(struct doc *d)
 	return list ? list : doc_get(d, d->root, "Proxy");
 }
 
-static int parse_tree(struct doc *d, const struct endpoint_sink *sink)
+/* Neither a map with proxies nor links: a known format is told by its name. */
+static int refuse_format(const char *bytes, size_t len, const struct endpoint_sink *sink, uint32_t line,
+			 const char *otherwise)
+{
+	const char *name = format_name(bytes, len);
+
+	return refuse(sink, name ? 1 : line, name ? name : otherwise);
+}
+
+static int parse_tree(struct doc *d, const char *bytes, size_t len, const struct endpoint_sink *sink)
 {
 	struct doc_node *list;
 
-	if (!d->root || d->root->kind != DOC_MAP)
-		return refuse(sink, 1, "not a YAML map: share links and base64 are not read");
+	if (doc_is_null(d->root))
+		return refuse(sink, 1, "empty: nothing but blanks and comments");
+	if (d->root->kind != DOC_MAP) {
+		if (links_any(bytes, len))
+			return links_parse(bytes, len, sink);
+		return refuse_format(bytes, len, sink, 1, "neither a YAML map nor share links");
+	}
 	list = provider_list(d);
 	if (!list)
-		return refuse(sink, 1, "no proxies: in it");
+		return refuse_format(bytes, len, sink, 1, "no proxies: in it");
 	provider_entries(d, list, sink);
 	return d->exhausted ? refuse(sink, 0, "too many merges and aliases") : 0;
 }
 
-static int parse_yaml(const char *bytes, size_t len, const struct endpoint_sink *sink)
+/* As Mihomo does: YAML that holds a map is never read as links. */
+static int parse_text(const char *bytes, size_t len, const struct endpoint_sink *sink)
 {
 	char reason[ERR_MSG_MAX + 64];
 	struct err e = ERR_INIT;
@@ -49,23 +59,49 @@ static int parse_yaml(const char *bytes, size_t len, const struct endpoint_sink 
 	uint32_t line;
 	int r;
 
+	if (links_first(bytes, len))
+		return links_parse(bytes, len, sink);
 	r = doc_load(&d, bytes, len, &line, &e);
 	if (r == -ENOMEM)
 		return refuse(sink, 0, e.msg);
 	if (r < 0) {
-		snprintf(reason, sizeof(reason), "not YAML (%s): share links and base64 are not read", e.msg);
-		return refuse(sink, line, reason);
+		if (links_any(bytes, len))
+			return links_parse(bytes, len, sink);
+		snprintf(reason, sizeof(reason), "not YAML (line %u: %s) and no share links", line, e.msg);
+		return refuse_format(bytes, len, sink, line, reason);
 	}
-	r = parse_tree(d, sink);
+	r = parse_tree(d, bytes, len, sink);
 	doc_free(d);
+	return r;
+}
+
+/*
+ * One level of base64, as Mihomo has it for links; YAML within it is our own addition.
+ * Such letters alone are no YAML map, so that nothing is passed over by looking here first.
+ */
+static int parse_base64(const char *bytes, size_t len, const struct endpoint_sink *sink)
+{
+	char *inner = malloc(BASE64_BUFFER(len));
+	size_t inner_len;
+	int r;
+
+	if (!inner)
+		return refuse(sink, 0, "out of memory");
+	if (base64_read_std(bytes, len, inner, &inner_len) < 0)
+		r = refuse(sink, 1, "neither YAML nor links, and base64 that is cut off or damaged");
+	else if (links_any(inner, inner_len))
+		r = links_parse(inner, inner_len, sink);
+	else
+		r = parse_text(inner, inner_len, sink);
+	free(inner);
 	return r;
 }
 
 int provider_parse(const char *bytes, size_t len, const struct endpoint_sink *sink)
 {
-	if (begins(bytes, len, "-----BEGIN AGE ENCRYPTED FILE-----"))
-		return refuse(sink, 1, "encrypted with age: not readable");
-	if (begins(bytes, len, "<!DOCTYPE html") || begins(bytes, len, "<html"))
-		return refuse(sink, 1, "a web page, not a list of proxies");
-	return parse_yaml(bytes, len, sink);
+	static const char age[] = "-----BEGIN AGE ENCRYPTED FILE-----";
+
+	if (len >= strlen(age) && memcmp(bytes, age, strlen(age)) == 0)
+		return refuse(sink, 1, format_name(bytes, len));
+	return (base64_letters(bytes, len) ? parse_base64 : parse_text)(bytes, len, sink);
 }
