@@ -49,8 +49,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const struct endpoint_sink sink = { .found = found, .skipped = skipped };
 	const char *bytes = (const char *)data;
-	struct addr addrs[4];
-	struct mihomo_dns dns;
 	struct doc *d;
 	uint32_t line;
 
@@ -60,8 +58,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	mihomo_settings(d, "/home", setting, NULL);
 	mihomo_append_obstacle(d, bytes, size);
 	mihomo_providers(d, "/home", provider, d);
-	mihomo_dns(d, &dns);
-	mihomo_hosts(d, "n1.example", addrs, 4);
 	doc_free(d);
 	return 0;
 }
