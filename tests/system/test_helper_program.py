@@ -643,8 +643,8 @@ class List(Case):
         self.assertEqual(out["version"], 1)
         self.assertEqual(out["endpoints"], [
             {"host": "n1.example", "port": 443, "ports": "443,5000-6000", "transport": "udp", "kind": "server",
-             "name": "n\n", "file": path, "line": 2},
-            {"host": "2001:db8::1", "port": None, "ports": None, "transport": "udp", "kind": "ip", "name": "",
+             "name": "n\n", "dialer-proxy": None, "file": path, "line": 2},
+            {"host": "2001:db8::1", "port": None, "ports": None, "transport": "udp", "kind": "ip", "name": "", "dialer-proxy": None,
              "file": path, "line": 3}])
         self.assertEqual(out["addresses"], ["2001:db8::1"])
         self.assertEqual(out["skipped"], [{"file": path, "line": 4, "reason": "no server"}])
