@@ -7,6 +7,7 @@ import http.server
 import ipaddress
 import json
 import os
+import resource
 import shutil
 import socket
 import socketserver
@@ -523,6 +524,12 @@ def flags():
     return ""
 
 
+def has_landlock():
+    probe = subprocess.run([sys.executable, "-c", "import ctypes,sys\n"
+                            "sys.exit(ctypes.CDLL(None).syscall(444, None, 0, 1) < 1)"])
+    return probe.returncode == 0
+
+
 class Cage(Case):
     """What must fail does fail: judged from the kernel's side, and by files that are out of reach."""
 
@@ -549,9 +556,7 @@ class Cage(Case):
             self.assertEqual(status["Threads"], "1")
 
     def test_a_provider_outside_the_allowed_directories_is_out_of_reach(self):
-        probe = subprocess.run([sys.executable, "-c", "import ctypes,sys\n"
-                                "sys.exit(ctypes.CDLL(None).syscall(444, None, 0, 1) < 1)"])
-        if probe.returncode:
+        if not has_landlock():
             print("SKIP: no Landlock in this kernel", file=sys.stderr)
             self.skipTest("no Landlock")
         other = tempfile.mkdtemp(prefix="elsewhere")
@@ -565,14 +570,59 @@ class Cage(Case):
         self.assertIn("permission", of(NOTE, found)[0][1])
         self.assertEqual(len(of(ADDRESS, self.extract("--provider-dir", other))), 1)
 
-    def test_a_call_that_is_forbidden_fails_or_kills(self):
-        cage = os.path.join(BUILD, "tests", "cage")
-        for what, want in (("read", 0), ("write", 1), ("create", 1), ("outside", 1), ("inet", 0), ("packet", 1),
-                           ("netlink", 1), ("map-code", 1), ("limits", 1), ("chmod", 1), ("fork", -31),
-                           ("thread", -31), ("exec", -31), ("kill", -31), ("ptrace", -31)):
-            run = subprocess.run([cage, what, self.home], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=10)
-            with self.subTest(what):
-                self.assertEqual(run.returncode, want, run.stderr)
+    # 0 = it worked, 1 = refused, -31 = killed for it, and what else says so. Reading, then resolving.
+    TRIES = {
+        "read": (0, 1), "file": (0, 1), "resolv.conf": (0, 1), "readlink": (0, 1),
+        "link": (1, 1), "write": (1, 1), "append": (1, 1), "truncate": (1, 1), "create": (1, 1), "tmpfile": (1, 1),
+        "outside": (1, 1), "up": (1, 1), "unlink": (1, 1), "mkdir": (1, 1), "chmod": (1, 1),
+        "inet": (1, 0), "unix": (1, 0), "socketpair": (1, 0), "connect": (1, 0), "bind": (1, 0), "send": (1, 0),
+        "packet": (1, 1), "netlink": (1, 1), "listen": (1, 1),
+        "map-code": (1, 1), "limits": (1, 1), "setuid": (1, 1), "session": (1, 1),
+        "fork": (-31, -31), "thread": (-31, -31), "exec": (-31, -31), "kill": (-31, -31), "ptrace": (-31, -31),
+        "peek": (-31, -31),
+    }
+
+    def cage(self, *args):
+        return subprocess.run([os.path.join(BUILD, "tests", "cage"), *args, self.home], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=10)
+
+    def test_each_forbidden_thing_is_refused_in_each_phase(self):
+        landlock = has_landlock()
+        if not landlock:
+            print("SKIP: no Landlock in this kernel: reading outside is not refused", file=sys.stderr)
+        self.write("file", "x")
+        os.symlink("/etc/shadow", os.path.join(self.home, "link"))
+        for what, wanted in self.TRIES.items():
+            for phase, want in zip(("reading", "resolving"), wanted):
+                if phase == "reading" and what in ("outside", "link", "up") and not landlock:
+                    continue
+                run = self.cage(phase, what)
+                with self.subTest(phase=phase, what=what):
+                    self.assertEqual(run.returncode, want, run.stderr)
+        self.assertEqual(sorted(os.listdir(self.home)), ["file", "link"])
+
+    def test_reader_and_resolver_are_two_processes(self):
+        self.write("file", "x")
+        for what, said in (("file", "well"), ("inet", "the reader ended with status 1"),
+                           ("fork", "the reader was killed by signal 31"),
+                           ("crash", "the reader was killed by signal 4")):
+            run = self.cage("split", what)
+            self.assertEqual((run.returncode, run.stdout.decode().strip()), (0, said), run.stderr)
+
+    def test_the_reader_dies_with_the_resolver(self):
+        run = self.cage("split", "wait")  # returns when nobody holds the output any more
+        self.assertEqual(run.returncode, 0, run.stderr)
+
+    def test_too_little_memory_ends_with_a_reason(self):
+        self.write("config.yaml", "# " + "x" * (50 << 20))
+
+        def limit():
+            resource.setrlimit(resource.RLIMIT_AS, (64 << 20, 64 << 20))
+
+        run = subprocess.run([HELPER, "extract", "--resolver", "127.0.0.1:9", os.path.join(self.home, "config.yaml"),
+                              self.home], stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=limit, timeout=30)
+        self.assertRegex(run.stdout + run.stderr, b"[Cc]annot allocate memory|out of memory")
+        self.assertGreaterEqual(run.returncode, 0, "it crashed")
 
 
 if __name__ == "__main__":
