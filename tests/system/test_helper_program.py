@@ -64,11 +64,14 @@ def records(data):
 
 
 class Dns(threading.Thread):
-    """A name server on loopback, UDP and TCP: {name: {"A": [...], "AAAA": [...]}}; None = stays silent."""
+    """A name server on loopback, UDP and TCP: {name: {"A": [...], "AAAA": [...], "rcode": N}}; None = stays silent.
 
-    def __init__(self, names, big=()):
+    By UDP each answer is late by `delay` seconds, and `lost(n)` says whether the n-th question or answer is lost."""
+
+    def __init__(self, names, big=(), delay=0, lost=lambda n: False):
         super().__init__(daemon=True)
         self.names, self.big, self.asked = names, set(big), []
+        self.delay, self.lost, self.seen = delay, lost, 0
         for _ in range(50):
             self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             self.udp.bind(("127.0.0.1", 0))
@@ -96,7 +99,7 @@ class Dns(threading.Thread):
         if known is None:
             return None
         found = known.get(kind, [])
-        flags = 0x8180 | (0 if name in self.names else 3)
+        flags = 0x8180 | (known.get("rcode", 0) if name in self.names else 3)
         if over_udp and name in self.big:
             flags, found = flags | 0x0200, []
         body = b""
@@ -113,9 +116,16 @@ class Dns(threading.Thread):
                 return
             if not query: # close() woke us
                 return
-            reply = self.answer(query, True)
+            self.seen += 1
+            reply = None if self.lost(self.seen) else self.answer(query, True)
             if reply:
-                self.udp.sendto(reply, peer)
+                threading.Timer(self.delay, self.send, (reply, peer)).start()
+
+    def send(self, reply, peer):
+        try:
+            self.udp.sendto(reply, peer)
+        except OSError:
+            pass
 
     def serve_tcp(self):
         while True:
@@ -383,6 +393,84 @@ proxy-providers:
         found = self.extract("--resolver", "127.0.0.1:9")
         self.assertLess(time.monotonic() - begin, 1)
         self.assertEqual(len(of(UNRESOLVED, found)), 1)
+
+    def test_all_servers_are_asked_and_their_answers_are_united(self):
+        one, two = self.dns({"a.example": {"A": ["203.0.113.1"]}}), self.dns({"a.example": {"A": ["203.0.113.2"]}})
+        self.write("config.yaml", "proxies: [{server: a.example}]")
+        found = self.extract("--resolver", f"127.0.0.1:{one.port},127.0.0.1:{two.port}")
+        self.assertEqual(sorted(a[0] for a in of(ADDRESS, found)), ["203.0.113.1", "203.0.113.2"])
+
+    def test_a_dead_server_beside_a_living_one_costs_a_moment(self):
+        names = {f"n{i}.example": {"A": [f"203.0.113.{i + 1}"]} for i in range(200)}
+        dead, living = self.dns(dict.fromkeys(names)), self.dns(names)
+        self.write("config.yaml", "proxies:\n" + "".join(f"- {{server: {n}}}\n" for n in names))
+        begin = time.monotonic()
+        found = self.extract("--resolver", f"127.0.0.1:{dead.port},127.0.0.1:{living.port}")
+        self.assertLess(time.monotonic() - begin, 3)
+        self.assertEqual(len(of(ADDRESS, found)), 200)
+
+    def test_an_answer_that_comes_late_counts(self):
+        dns = self.dns({"a.example": {"A": ["203.0.113.1"]}}, delay=1.2)
+        self.write("config.yaml", "proxies: [{server: a.example}]")
+        self.assertEqual(len(of(ADDRESS, self.extract("--resolver", f"127.0.0.1:{dns.port}"))), 1)
+
+    def test_a_lossy_server_is_asked_again(self):
+        names = {f"n{i}.example": {"A": [f"203.0.113.{i + 1}"]} for i in range(100)}
+        dns = self.dns(names, lost=lambda n: n % 3 == 0)
+        self.write("config.yaml", "proxies:\n" + "".join(f"- {{server: {n}}}\n" for n in names))
+        found = self.extract("--resolver", f"127.0.0.1:{dns.port}")
+        self.assertEqual((len(of(ADDRESS, found)), of(UNRESOLVED, found)), (100, []))
+
+    def test_each_failure_has_its_reason(self):
+        dns = self.dns({"fail.example": {"rcode": 2}, "refuse.example": {"rcode": 5}, "none.example": {},
+                        "mute.example": None})
+        self.write("config.yaml", "proxies: [{server: fail.example}, {server: refuse.example}, {server: none.example},"
+                   " {server: mute.example}, {server: gone.example}, {server: a..b}]")
+        found = self.extract("--resolver", f"127.0.0.1:{dns.port}", "--name-timeout", "1000")
+        reasons = dict(text.split(": ", 1) for _, text in of(NOTE, found))
+        self.assertEqual(reasons, {
+            "fail.example": "the name server failed (SERVFAIL)", "refuse.example": "the name server refused",
+            "none.example": "no address", "mute.example": "no answer in time", "gone.example": "no such name",
+            "a..b": "not a name that can be asked for"})
+
+    def test_a_name_beyond_ascii_is_asked_for_in_both_forms(self):
+        dns = self.dns({"b\u00fccher.example": {"A": ["203.0.113.1"]},
+                        "xn--bcher-kva.example": {"A": ["203.0.113.2"]}, "b\u00fc.example": {}})
+        self.write("config.yaml", "proxies: [{server: b\u00fccher.example}, {server: \u2602\ufe0f.-b\u00fc-.example}]")
+        found = self.extract("--resolver", f"127.0.0.1:{dns.port}")
+        self.assertEqual(sorted(a[0] for a in of(ADDRESS, found)), ["203.0.113.1", "203.0.113.2"])
+        self.assertEqual(len(of(UNRESOLVED, found)), 1)
+
+    def test_patterns_of_hosts_answer_and_a_policy_chooses_the_server(self):
+        usual, other = self.dns({"a.example": {"A": ["203.0.113.1"]}}), self.dns({"x.b.example": {"A": ["203.0.113.2"]}})
+        self.write("config.yaml", f"""
+hosts: {{'+.c.example': 203.0.113.3, d.example: x.c.example}}
+dns:
+  enable: true
+  proxy-server-nameserver: ['127.0.0.1:{usual.port}']
+  proxy-server-nameserver-policy: {{'+.b.example': 'tcp://127.0.0.1:{other.port}'}}
+proxies: [{{server: a.example}}, {{server: x.b.example}}, {{server: y.z.c.example}}, {{server: d.example}}]
+""")
+        found = self.extract()
+        self.assertEqual(sorted({a[0] for a in of(ADDRESS, found)}), ["203.0.113.1", "203.0.113.2", "203.0.113.3"])
+        self.assertEqual(of(UNRESOLVED, found), [])
+        self.assertEqual({name for name, _, _ in usual.asked}, {"a.example"})
+
+    def test_without_the_api_its_servers_are_asked(self):
+        dns = self.dns({"a.example": {"A": ["203.0.113.1"]}})
+        self.write("config.yaml", f"dns: {{enable: true, nameserver: ['127.0.0.1:{dns.port}', 'tls://1.1.1.1']}}\n"
+                   "proxies: [{server: a.example}]")
+        found = self.extract("--api", os.path.join(self.home, "nobody.sock"))
+        self.assertEqual([a[0] for a in of(ADDRESS, found)], ["203.0.113.1"])
+
+    def test_a_network_without_an_answer_is_given_up(self):
+        names = [f"n{i}.example" for i in range(1000)]
+        dns = self.dns(dict.fromkeys(names))
+        self.write("config.yaml", "proxies:\n" + "".join(f"- {{server: {n}}}\n" for n in names))
+        begin = time.monotonic()
+        found = self.extract("--resolver", f"127.0.0.1:{dns.port}", "--name-timeout", "500")
+        self.assertLess(time.monotonic() - begin, 4)
+        self.assertEqual(len(of(UNRESOLVED, found)), 1000)
 
     def test_mihomo_is_asked_over_its_socket(self):
         api = self.api(names={"m.example": {"A": ["203.0.113.1"], "AAAA": ["2001:db8::2"]}})
