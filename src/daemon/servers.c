@@ -424,9 +424,11 @@ void servers_forget(struct servers *s)
 
 int servers_init(struct servers *s, struct err *e)
 {
-	uint64_t secret = (uint64_t)clock_ms();
+	uint64_t secret;
 
-	(void)getrandom(&secret, sizeof(secret), GRND_NONBLOCK); /* early at boot it may have none yet */
+	if (getrandom(&secret, sizeof(secret), GRND_NONBLOCK) !=
+	    sizeof(secret)) /* early at boot it may have none yet */
+		secret = (uint64_t)clock_us();
 	s->ledger = ledger_new(secret);
 	if (!s->ledger)
 		return err_set(e, ENOMEM, "out of memory");
