@@ -23,7 +23,7 @@ struct doc_node *provider_list(struct doc *d)
 	return list ? list : doc_get(d, d->root, "Proxy");
 }
 
-/* Neither a map with proxies nor links: a known format is told by its name. */
+/* A known format is told by its name. */
 static int refuse_format(const char *bytes, size_t len, const struct endpoint_sink *sink, uint32_t line,
 			 const char *otherwise)
 {
@@ -32,17 +32,23 @@ static int refuse_format(const char *bytes, size_t len, const struct endpoint_si
 	return refuse(sink, name ? 1 : line, name ? name : otherwise);
 }
 
+/* No map of YAML: links, if only such that are skipped one by one, or nothing we know. */
+static int parse_other(const char *bytes, size_t len, const struct endpoint_sink *sink, uint32_t line,
+		       const char *otherwise)
+{
+	if (links_any(bytes, len) || (links_alike(bytes, len) && !format_name(bytes, len)))
+		return links_parse(bytes, len, sink);
+	return refuse_format(bytes, len, sink, line, otherwise);
+}
+
 static int parse_tree(struct doc *d, const char *bytes, size_t len, const struct endpoint_sink *sink)
 {
 	struct doc_node *list;
 
 	if (doc_is_null(d->root))
 		return refuse(sink, 1, "empty: nothing but blanks and comments");
-	if (d->root->kind != DOC_MAP) {
-		if (links_any(bytes, len))
-			return links_parse(bytes, len, sink);
-		return refuse_format(bytes, len, sink, 1, "neither a YAML map nor share links");
-	}
+	if (d->root->kind != DOC_MAP)
+		return parse_other(bytes, len, sink, 1, "neither a YAML map nor share links");
 	list = provider_list(d);
 	if (!list)
 		return refuse_format(bytes, len, sink, 1, "no proxies: in it");
@@ -65,10 +71,8 @@ static int parse_text(const char *bytes, size_t len, const struct endpoint_sink 
 	if (r == -ENOMEM)
 		return refuse(sink, 0, e.msg);
 	if (r < 0) {
-		if (links_any(bytes, len))
-			return links_parse(bytes, len, sink);
 		snprintf(reason, sizeof(reason), "not YAML (line %u: %s) and no share links", line, e.msg);
-		return refuse_format(bytes, len, sink, line, reason);
+		return parse_other(bytes, len, sink, line, reason);
 	}
 	r = parse_tree(d, bytes, len, sink);
 	doc_free(d);
@@ -91,8 +95,11 @@ static int parse_base64(const char *bytes, size_t len, const struct endpoint_sin
 		r = refuse(sink, 1, "neither YAML nor links, and base64 that is cut off or damaged");
 	else if (links_any(inner, inner_len))
 		r = links_parse(inner, inner_len, sink);
-	else
+	else if (memmem(inner, inner_len, "proxies", 7) || memmem(inner, inner_len, "Proxy", 5))
 		r = parse_text(inner, inner_len, sink);
+	else
+		r = refuse_format(inner, inner_len, sink, 1,
+				  "base64, but of neither share links nor YAML with proxies");
 	free(inner);
 	return r;
 }
