@@ -181,6 +181,14 @@ class BadWay(Names):
         self.assertEqual(len(of(RECORD, found)), 10000)
         self.assertLess(took, 20 * SLOW)
 
+    def test_a_thousand_names_by_mihomos_own_resolver(self):
+        self.many(1000)
+        self.ns.way(delay=0.02)
+        sup = self.run_with(*(f"n{i}" for i in range(1000)), dns=MAIN)
+        done = sup.wait_status(lambda s: s["extract"]["names"] == 1000, "the extraction's end", 30)
+        print(f"     1,000 names at 20 ms by the API: {done['extract']['duration_ms'] / 1000:.2f} s", flush=True)
+        self.assertEqual(len(self.house.members()), 1000)
+
     def test_a_slow_server_is_waited_for(self):
         self.many(50)
         self.ns.way(delay=1.5)
