@@ -151,6 +151,13 @@ struct inline_entries {
 	const struct endpoint_sink *sink;
 };
 
+static void pass_over(void *ctx, struct doc *d, struct doc_node *element)
+{
+	(void)ctx;
+	(void)d;
+	(void)element;
+}
+
 static void read_payload(void *ctx, const struct mihomo_provider *p)
 {
 	const struct inline_entries *in = ctx;
@@ -161,10 +168,11 @@ static void read_payload(void *ctx, const struct mihomo_provider *p)
 /* A whole config may be given: the inline entries of its providers count too. */
 static void read_payloads(const char *bytes, size_t len, const struct endpoint_sink *sink)
 {
+	const struct doc_stream proxies = { "proxies", pass_over, NULL }; /* told by provider_parse */
 	struct inline_entries in = { .sink = sink };
 	uint32_t line;
 
-	if (doc_load(&in.doc, bytes, len, &line, NULL) < 0)
+	if (doc_load_stream(&in.doc, bytes, len, &proxies, &line, NULL) < 0)
 		return;
 	mihomo_providers(in.doc, "", read_payload, &in);
 	doc_free(in.doc);

@@ -16,6 +16,7 @@ static void pass_found(void *ctx, const struct endpoint *ep)
 {
 	struct sources *s = ctx;
 
+	s->any_found = true;
 	s->found(s->ctx, ep);
 }
 
@@ -101,7 +102,8 @@ static void read_payload(void *ctx, const struct mihomo_provider *p)
 /* The config's own entries, then its providers, each a source of its own. */
 static void read_config(struct sources *s, struct doc **config_out)
 {
-	const struct endpoint_sink sink = sink_of(s);
+	struct endpoint_sink sink = sink_of(s);
+	const struct doc_stream entries = { "proxies", provider_entry, &sink };
 	cleanup_free char *bytes = NULL;
 	struct inline_entries in = { .sources = s };
 	char why[PATH_MAX + ERR_MSG_MAX];
@@ -115,13 +117,12 @@ static void read_config(struct sources *s, struct doc **config_out)
 		s->end(s->ctx, s->config, false, true, e.msg);
 		return;
 	}
-	if (doc_load(config_out, bytes, len, &line, &e) < 0) {
+	if (doc_load_stream(config_out, bytes, len, &entries, &line, &e) < 0) {
 		snprintf(why, sizeof(why), "%s:%u: %s", s->config, line, e.msg);
 		s->end(s->ctx, s->config, false, true, why);
 		return;
 	}
 	in.doc = *config_out;
-	provider_entries(in.doc, doc_get(in.doc, in.doc->root, "proxies"), &sink);
 	mihomo_providers(in.doc, s->home, read_payload, &in);
 	end_of_tree(s, s->config, in.doc);
 	mihomo_providers(in.doc, s->home, read_provider, s);
@@ -137,21 +138,25 @@ static int is_yaml(const struct dirent *d)
 /* A file that nobody refers to counts when it has proxies; whatever else lies there is no concern of ours. */
 static void read_stray(struct sources *s, const char *path)
 {
+	struct endpoint_sink sink = sink_of(s);
+	const struct doc_stream entries = { "proxies", provider_entry, &sink };
 	cleanup_free char *bytes = NULL;
-	struct endpoint_sink sink;
 	struct doc *d;
 	uint32_t line;
 	size_t len;
 
-	if (seen_before(s, path) || io_slurp_path(path, s->max_file, &bytes, &len, NULL) < 0 ||
-	    doc_load(&d, bytes, len, &line, NULL) < 0)
+	if (seen_before(s, path) || io_slurp_path(path, s->max_file, &bytes, &len, NULL) < 0)
 		return;
 	s->path = path;
-	sink = sink_of(s);
-	if (provider_list(d)) {
-		provider_entries(d, provider_list(d), &sink);
-		end_of_tree(s, path, d);
+	s->any_found = false;
+	if (doc_load_stream(&d, bytes, len, &entries, &line, NULL) < 0) {
+		if (s->any_found)
+			s->end(s->ctx, path, false, false, NULL);
+		return;
 	}
+	provider_entries(d, provider_old_list(d), &sink);
+	if (doc_get(d, d->root, "proxies") || provider_old_list(d))
+		end_of_tree(s, path, d);
 	doc_free(d);
 }
 

@@ -31,6 +31,7 @@ struct sources {
 	uint32_t seen[SOURCES_MAX];
 	size_t n_seen;
 	const char *path;
+	bool any_found; /* of path */
 };
 
 /* Reads all; *config_out is the config's tree (the caller frees it), NULL when it could not be read. */

@@ -242,16 +242,24 @@ static void read_entry(struct doc *d, struct doc_node *map, const struct endpoin
 	how->read(&e);
 }
 
+void provider_entry(void *sink, struct doc *d, struct doc_node *entry)
+{
+	const struct endpoint_sink *to = sink;
+
+	if (entry->kind == DOC_MAP)
+		read_entry(d, entry, to);
+	else
+		to->skipped(to->ctx, entry->line, "not a map of a proxy's keys");
+}
+
 void provider_entries(struct doc *d, struct doc_node *list, const struct endpoint_sink *sink)
 {
+	struct endpoint_sink own = *sink;
+
 	if (!list || list->kind != DOC_LIST)
 		return;
-	for (struct doc_item *i = list->first; i; i = i->next) {
-		if (i->value->kind == DOC_MAP)
-			read_entry(d, i->value, sink);
-		else
-			sink->skipped(sink->ctx, i->value->line, "not a map of a proxy's keys");
-	}
+	for (const struct doc_item *i = list->first; i && !d->exhausted; i = i->next)
+		provider_entry(&own, d, i->value);
 }
 
 const char *endpoint_kind_name(enum endpoint_kind kind)

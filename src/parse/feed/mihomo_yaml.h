@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "clashsup/addr.h"
+#include "clashsup/err.h"
 #include "clashsup/wire.h"
 #include "parse/feed/doc.h"
 #include "parse/feed/endpoint.h"
@@ -19,7 +20,9 @@
 /* One fact; value is text as enum wire_setting describes it. */
 typedef void (*mihomo_setting_fn)(void *ctx, enum wire_setting key, const char *value);
 
-void mihomo_settings(struct doc *d, const char *home, mihomo_setting_fn setting, void *ctx);
+/* 0, or as doc_load: then nothing was told. */
+int mihomo_settings(const char *bytes, size_t len, const char *home, mihomo_setting_fn setting, void *ctx,
+		    uint32_t *line_out, struct err *e);
 
 /*
  * May a line `listeners: [...]` be appended behind these bytes, which `d` was read

@@ -21,37 +21,37 @@ static bool begins(const char *bytes, size_t len, const char *with)
 	return len >= strlen(with) && strncasecmp(bytes, with, strlen(with)) == 0;
 }
 
-struct doc_node *provider_list(struct doc *d)
+struct doc_node *provider_old_list(struct doc *d)
 {
-	struct doc_node *list = doc_get(d, d->root, "proxies");
-
-	return list ? list : doc_get(d, d->root, "Proxy");
+	return doc_get(d, d->root, "proxies") ? NULL : doc_get(d, d->root, "Proxy");
 }
 
+/* `proxies` was told while it was read. */
 static int parse_tree(struct doc *d, const struct endpoint_sink *sink)
 {
-	struct doc_node *list;
+	struct doc_node *old = provider_old_list(d);
 
 	if (!d->root || d->root->kind != DOC_MAP)
 		return refuse(sink, 1, "not a YAML map: share links and base64 are not read");
-	list = provider_list(d);
-	if (!list)
+	if (!old && !doc_get(d, d->root, "proxies"))
 		return refuse(sink, 1, "no proxies: in it");
-	provider_entries(d, list, sink);
+	provider_entries(d, old, sink);
 	return d->exhausted ? refuse(sink, 0, "too many merges and aliases") : 0;
 }
 
 static int parse_yaml(const char *bytes, size_t len, const struct endpoint_sink *sink)
 {
+	struct endpoint_sink own = *sink;
+	const struct doc_stream entries = { "proxies", provider_entry, &own };
 	char reason[ERR_MSG_MAX + 64];
 	struct err e = ERR_INIT;
 	struct doc *d;
 	uint32_t line;
 	int r;
 
-	r = doc_load(&d, bytes, len, &line, &e);
-	if (r == -ENOMEM)
-		return refuse(sink, 0, e.msg);
+	r = doc_load_stream(&d, bytes, len, &entries, &line, &e);
+	if (r < 0 && r != -EINVAL)
+		return refuse(sink, line, e.msg);
 	if (r < 0) {
 		snprintf(reason, sizeof(reason), "not YAML (%s): share links and base64 are not read", e.msg);
 		return refuse(sink, line, reason);

@@ -17,10 +17,13 @@
  */
 int provider_parse(const char *bytes, size_t len, const struct endpoint_sink *sink);
 
-/* The top-level list of a document: `proxies`, or `Proxy` in old files. NULL when there is neither. */
-struct doc_node *provider_list(struct doc *d);
+/* One entry; a bad one is skipped. `sink` is a struct endpoint_sink: this is a doc_stream's element. */
+void provider_entry(void *sink, struct doc *d, struct doc_node *entry);
 
-/* The entries of such a list, or of a provider's `payload`. A bad one is skipped, the others go on. */
+/* The entries of a list: a provider's `payload`. */
 void provider_entries(struct doc *d, struct doc_node *list, const struct endpoint_sink *sink);
+
+/* `Proxy`, the list of old files, which counts where there is no `proxies`; else NULL. */
+struct doc_node *provider_old_list(struct doc *d);
 
 #endif

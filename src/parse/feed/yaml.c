@@ -1,4 +1,7 @@
-/* From libyaml's events to the tree of doc.h. */
+/*
+ * From libyaml's events to the tree of doc.h, or to elements that are told and
+ * forgotten.
+ */
 #include <yaml.h>
 
 #include <errno.h>
@@ -8,17 +11,12 @@
 
 #include "parse/feed/doc.h"
 
-#define BLOCK_SIZE (64 * 1024)
-
 /* Look-ups may take this much and a share of the size: far above what honest files need. */
 #define BUDGET_BASE (4u * 1024 * 1024)
 #define BUDGET_PER_BYTE 32
 
-struct doc_block {
-	struct doc_block *next;
-	size_t used, cap;
-	_Alignas(max_align_t) char bytes[];
-};
+#define HEAD_STEP 1024	  /* bytes fed at once before the document has begun */
+#define PERCENTS_MAX 4096 /* among them */
 
 struct anchor {
 	const char *name;
@@ -35,50 +33,40 @@ struct builder {
 	struct doc *doc;
 	yaml_parser_t parser;
 	void *anchors; /* of tsearch(3) */
+	uint32_t n_anchors, n_nodes;
 	struct open_node stack[DOC_DEPTH_MAX];
 	unsigned depth;
 	uint32_t line; /* of the present event */
 	unsigned column;
 	struct err *err;
+
+	const char *bytes;
+	size_t len, at, event_at; /* fed so far; fed when the present event was complete */
+	unsigned percents;	  /* before the document's start: each may be a directive */
+	bool started, refused;
+
+	const struct doc_stream *stream;
+	struct doc_node *streamed; /* the list whose elements are told */
+	struct doc_node *element;  /* of that: the one that is being read */
+	struct {
+		struct arena_mark arena;
+		uint32_t nodes, anchors;
+	} before; /* the element */
 };
-
-static void *allocate(struct doc *d, size_t size)
-{
-	struct doc_block *b = d->blocks;
-
-	size = (size + 7) & ~(size_t)7;
-	if (!b || size > b->cap - b->used) {
-		size_t cap = size > BLOCK_SIZE ? size : BLOCK_SIZE;
-
-		b = malloc(sizeof(*b) + cap);
-		if (!b)
-			return NULL;
-		*b = (struct doc_block){ .next = d->blocks, .cap = cap };
-		d->blocks = b;
-	}
-	b->used += size;
-	return b->bytes + b->used - size;
-}
-
-static const char *keep_text(struct doc *d, const yaml_char_t *text, size_t len)
-{
-	char *copy = allocate(d, len + 1);
-
-	if (copy) {
-		memcpy(copy, text, len);
-		copy[len] = '\0';
-	}
-	return copy;
-}
 
 static int out_of_memory(struct builder *b)
 {
 	return err_set(b->err, ENOMEM, "out of memory");
 }
 
+static int too_much(struct builder *b, const char *reason)
+{
+	return err_set(b->err, E2BIG, "%s", reason);
+}
+
 static struct doc_node *new_node(struct builder *b, enum doc_kind kind, bool plain)
 {
-	struct doc_node *n = allocate(b->doc, sizeof(*n));
+	struct doc_node *n = arena_alloc(&b->doc->arena, sizeof(*n));
 
 	if (n)
 		*n = (struct doc_node){ .kind = (uint8_t)kind, .plain = plain, .line = b->line };
@@ -97,11 +85,13 @@ static int define(struct builder *b, const yaml_char_t *name, struct doc_node *n
 
 	if (!name)
 		return 0;
-	a = allocate(b->doc, sizeof(*a));
+	if (++b->n_anchors > DOC_ANCHORS_MAX)
+		return too_much(b, "too many anchors");
+	a = arena_alloc(&b->doc->arena, sizeof(*a));
 	if (!a)
 		return out_of_memory(b);
 	a->node = n;
-	a->name = keep_text(b->doc, name, strlen((const char *)name));
+	a->name = arena_text(&b->doc->arena, name, strlen((const char *)name));
 	known = a->name ? tsearch(a, &b->anchors, by_name) : NULL;
 	if (!known)
 		return out_of_memory(b);
@@ -122,27 +112,23 @@ static int refer(struct builder *b, const yaml_char_t *name, struct doc_node **o
 	return 0;
 }
 
-/* Puts a node where it belongs: the root, a list's element, a map's key or value. */
-static int place(struct builder *b, struct doc_node *n)
+static bool in_streamed(const struct builder *b)
 {
-	struct open_node *top;
-	struct doc_item *item;
+	return b->streamed && b->depth == 2 && b->stack[1].node == b->streamed;
+}
 
-	if (!n)
-		return out_of_memory(b);
-	if (++b->doc->nodes > DOC_NODES_MAX)
-		return err_set(b->err, EINVAL, "more than %u nodes", DOC_NODES_MAX);
-	if (b->depth == 0) {
-		b->doc->root = n;
-		b->doc->root_column = b->column;
-		return 0;
-	}
-	top = &b->stack[b->depth - 1];
-	if (top->node->kind == DOC_MAP && !top->key) {
-		top->key = n;
-		return 0;
-	}
-	item = allocate(b->doc, sizeof(*item));
+static int count_node(struct builder *b)
+{
+	b->n_nodes += 1 + b->depth / 16; /* libyaml looks at each open level for each token */
+	if (b->n_nodes > DOC_NODES_MAX || ++b->doc->nodes > DOC_TREE_MAX)
+		return too_much(b, "too many nodes");
+	return 0;
+}
+
+static int link_item(struct builder *b, struct open_node *top, struct doc_node *n)
+{
+	struct doc_item *item = arena_alloc(&b->doc->arena, sizeof(*item));
+
 	if (!item)
 		return out_of_memory(b);
 	*item = (struct doc_item){ .key = top->key, .value = n };
@@ -153,6 +139,28 @@ static int place(struct builder *b, struct doc_node *n)
 	return 0;
 }
 
+/* Puts a node where it belongs: the root, a list's element, a map's key or value, or what is told. */
+static int place(struct builder *b, struct doc_node *n)
+{
+	struct open_node *top = b->depth > 0 ? &b->stack[b->depth - 1] : NULL;
+
+	if (!n)
+		return out_of_memory(b);
+	if (count_node(b) < 0)
+		return -1;
+	if (!top) {
+		b->doc->root = n;
+		b->doc->root_column = b->column;
+	} else if (in_streamed(b)) {
+		b->element = n;
+	} else if (top->node->kind == DOC_MAP && !top->key) {
+		top->key = n;
+	} else {
+		return link_item(b, top, n);
+	}
+	return 0;
+}
+
 static int scalar(struct builder *b, const yaml_event_t *ev)
 {
 	bool plain = ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE && !ev->data.scalar.tag;
@@ -160,21 +168,32 @@ static int scalar(struct builder *b, const yaml_event_t *ev)
 
 	if (!n)
 		return out_of_memory(b);
-	n->text = keep_text(b->doc, ev->data.scalar.value, ev->data.scalar.length);
+	n->text = arena_text(&b->doc->arena, ev->data.scalar.value, ev->data.scalar.length);
 	if (!n->text)
 		return out_of_memory(b);
 	n->len = (uint32_t)ev->data.scalar.length;
 	return place(b, n) < 0 ? -1 : define(b, ev->data.scalar.anchor, n);
 }
 
+/* Is what begins here the list that shall be told? */
+static bool begins_stream(const struct builder *b, enum doc_kind kind, const yaml_char_t *anchor)
+{
+	const struct doc_node *key = b->depth == 1 ? b->stack[0].key : NULL;
+
+	return b->stream && kind == DOC_LIST && !anchor && key && key->kind == DOC_SCALAR &&
+	       strcmp(key->text, b->stream->key) == 0;
+}
+
 static int begin(struct builder *b, enum doc_kind kind, bool block, const yaml_char_t *anchor)
 {
 	struct doc_node *n = new_node(b, kind, block);
 
+	if (n && begins_stream(b, kind, anchor))
+		b->streamed = n;
 	if (place(b, n) < 0 || define(b, anchor, n) < 0)
 		return -1;
 	if (b->depth == DOC_DEPTH_MAX)
-		return err_set(b->err, EINVAL, "nested more than %d levels deep", DOC_DEPTH_MAX);
+		return too_much(b, "nested too deep");
 	n->open = true;
 	b->stack[b->depth++] = (struct open_node){ .node = n };
 	return 0;
@@ -211,38 +230,121 @@ static int take(struct builder *b, const yaml_event_t *ev)
 	return 1;
 }
 
+/* The element is complete: unless an anchor lies in it, it is forgotten. */
+static int tell_element(struct builder *b)
+{
+	struct doc *d = b->doc;
+
+	if (++b->streamed->len > DOC_LIST_MAX)
+		return too_much(b, "too many entries");
+	b->stream->element(b->stream->ctx, d, b->element);
+	b->element = NULL;
+	if (b->n_anchors == b->before.anchors) {
+		arena_release(&d->arena, b->before.arena);
+		d->nodes = b->before.nodes;
+	}
+	return d->exhausted ? too_much(b, "too many merges and aliases") : 0;
+}
+
+static int take_streaming(struct builder *b, const yaml_event_t *ev)
+{
+	int r;
+
+	if (in_streamed(b)) {
+		b->before.arena = arena_mark(&b->doc->arena);
+		b->before.nodes = b->doc->nodes;
+		b->before.anchors = b->n_anchors;
+	}
+	r = take(b, ev);
+	return r == 0 && b->element && in_streamed(b) ? tell_element(b) : r;
+}
+
+/* Behind the end: the list was anchored, or is another's by an alias or a merge. */
+static int tell_kept(struct builder *b)
+{
+	struct doc *d = b->doc;
+	const struct doc_node *list;
+
+	if (!b->stream || b->streamed)
+		return 0;
+	list = doc_get(d, d->root, b->stream->key);
+	if (list && list->kind == DOC_LIST && list->len > DOC_LIST_MAX)
+		return too_much(b, "too many entries");
+	for (const struct doc_item *i = list && list->kind == DOC_LIST ? list->first : NULL; i && !d->exhausted;
+	     i = i->next)
+		b->stream->element(b->stream->ctx, d, i->value);
+	return d->exhausted ? too_much(b, "too many merges and aliases") : 0;
+}
+
+/* libyaml's word for failure is 0. */
+static int refuse_input(struct builder *b, const char *reason)
+{
+	b->refused = true;
+	(void)too_much(b, reason);
+	return 0;
+}
+
+/*
+ * What feeds libyaml. It looks for the end of a token however far that is, and
+ * compares each directive with all others: both are cut short here.
+ */
+static int feed(void *ctx, unsigned char *buffer, size_t size, size_t *fed)
+{
+	struct builder *b = ctx;
+	size_t n = b->len - b->at < size ? b->len - b->at : size;
+
+	if (!b->started && n > HEAD_STEP)
+		n = HEAD_STEP;
+	for (size_t i = 0; !b->started && i < n; i++)
+		b->percents += b->bytes[b->at + i] == '%';
+	if (b->percents > PERCENTS_MAX)
+		return refuse_input(b, "too many directives");
+	if (b->at - b->event_at > DOC_TOKEN_MAX)
+		return refuse_input(b, "a single text is too long");
+	memcpy(buffer, b->bytes + b->at, n);
+	b->at += n;
+	*fed = n;
+	return 1;
+}
+
 /* The reader knows an offset only, the scanner and the parser know a line. */
-static int syntax_error(struct builder *b, const char *bytes, size_t len)
+static int syntax_error(struct builder *b)
 {
 	const yaml_parser_t *p = &b->parser;
 
 	if (p->error == YAML_MEMORY_ERROR)
 		return out_of_memory(b);
+	if (b->refused) {
+		b->line = (uint32_t)p->mark.line + 1;
+		return -1;
+	}
 	b->line = (uint32_t)p->problem_mark.line + 1;
 	if (p->error == YAML_READER_ERROR) {
 		b->line = 1;
-		for (size_t i = 0; i < p->problem_offset && i < len; i++)
-			b->line += bytes[i] == '\n';
+		for (size_t i = 0; i < p->problem_offset && i < b->len; i++)
+			b->line += b->bytes[i] == '\n';
 	}
 	return err_set(b->err, EINVAL, "%s", p->problem ? p->problem : "not YAML");
 }
 
-static int build(struct builder *b, const char *bytes, size_t len)
+static int build(struct builder *b)
 {
 	int r = 0;
 
-	yaml_parser_set_input_string(&b->parser, (const unsigned char *)bytes, len);
+	yaml_parser_set_input(&b->parser, feed, b);
 	while (r == 0) {
 		yaml_event_t ev;
 
 		if (!yaml_parser_parse(&b->parser, &ev))
-			return syntax_error(b, bytes, len);
+			return syntax_error(b);
+		b->event_at = b->at;
+		b->started |= ev.type == YAML_DOCUMENT_START_EVENT;
 		b->line = (uint32_t)ev.start_mark.line + 1;
 		b->column = (unsigned)ev.start_mark.column;
-		r = take(b, &ev);
+		r = take_streaming(b, &ev);
 		yaml_event_delete(&ev);
 	}
-	return r < 0 ? r : 0;
+	return r < 0 ? r : tell_kept(b);
 }
 
 static void keep(void *in_arena)
@@ -250,7 +352,8 @@ static void keep(void *in_arena)
 	(void)in_arena;
 }
 
-int doc_load(struct doc **out, const char *bytes, size_t len, uint32_t *line_out, struct err *e)
+int doc_load_stream(struct doc **out, const char *bytes, size_t len, const struct doc_stream *stream,
+		    uint32_t *line_out, struct err *e)
 {
 	struct err local = ERR_INIT;
 	struct builder *b = calloc(1, sizeof(*b));
@@ -259,11 +362,14 @@ int doc_load(struct doc **out, const char *bytes, size_t len, uint32_t *line_out
 	*line_out = 0;
 	if (!b)
 		return err_set(e, ENOMEM, "out of memory");
+	b->bytes = bytes;
+	b->len = len;
+	b->stream = stream;
 	b->err = e ? e : &local;
 	b->doc = calloc(1, sizeof(*b->doc));
 	if (b->doc && yaml_parser_initialize(&b->parser)) {
 		b->doc->budget = BUDGET_BASE + (uint64_t)BUDGET_PER_BYTE * len;
-		r = build(b, bytes, len) < 0 ? -b->err->code : 0;
+		r = build(b) < 0 ? -b->err->code : 0;
 		yaml_parser_delete(&b->parser);
 		tdestroy(b->anchors, keep);
 	} else {
@@ -279,15 +385,14 @@ int doc_load(struct doc **out, const char *bytes, size_t len, uint32_t *line_out
 	return r;
 }
 
+int doc_load(struct doc **out, const char *bytes, size_t len, uint32_t *line_out, struct err *e)
+{
+	return doc_load_stream(out, bytes, len, NULL, line_out, e);
+}
+
 void doc_free(struct doc *d)
 {
-	struct doc_block *next;
-
-	if (!d)
-		return;
-	for (struct doc_block *b = d->blocks; b; b = next) {
-		next = b->next;
-		free(b);
-	}
+	if (d)
+		arena_free(&d->arena);
 	free(d);
 }

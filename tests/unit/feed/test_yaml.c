@@ -264,7 +264,7 @@ static void depth_is_bounded(void **state)
 
 	memset(text, '[', DOC_DEPTH_MAX + 1);
 	memset(text + DOC_DEPTH_MAX + 1, ']', DOC_DEPTH_MAX + 1);
-	assert_int_equal(doc_load(&d, text, 2 * (DOC_DEPTH_MAX + 1), &line, NULL), -EINVAL);
+	assert_int_equal(doc_load(&d, text, 2 * (DOC_DEPTH_MAX + 1), &line, NULL), -E2BIG);
 	assert_int_equal(doc_load(&d, text + 1, 2 * DOC_DEPTH_MAX, &line, NULL), 0);
 	doc_free(d);
 }
@@ -282,7 +282,7 @@ static void the_number_of_nodes_is_bounded(void **state)
 	text[0] = '[';
 	for (size_t i = 1; i < len; i++)
 		text[i] = i % 2 ? 'a' : ',';
-	assert_int_equal(doc_load(&d, text, len, &line, &e), -EINVAL);
+	assert_int_equal(doc_load(&d, text, len, &line, &e), -E2BIG);
 	assert_non_null(strstr(e.msg, "nodes"));
 	free(text);
 }
