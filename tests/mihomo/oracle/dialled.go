@@ -64,23 +64,36 @@ func decode(mapping map[string]any, option any) error {
 	}).Decode(mapping, option)
 }
 
-// dialled tells what Mihomo dials for an entry, as far as its keys could be decoded.
-func dialled(mapping map[string]any) (endpoints []endpoint, known bool) {
+type found struct {
+	dialled   []endpoint
+	bracketed []endpoint // not dialled for the brackets around the host, which are taken off here
+}
+
+func known(mapping map[string]any) bool {
 	kind, _ := mapping["type"].(string)
-	create, known := options[kind]
-	if !known {
+	return options[kind] != nil
+}
+
+// dialled tells what Mihomo dials for an entry, as far as its keys could be decoded.
+func dialled(mapping map[string]any) (f found) {
+	kind, _ := mapping["type"].(string)
+	create := options[kind]
+	if create == nil {
 		create = func() any { return new(plainOption) }
 	}
 	option := create()
 	_ = decode(mapping, option) // what is wrong in it, accepts() tells
 	name, _ := mapping["name"].(string)
 	for _, e := range addresses(option) {
+		e.Name = name
+		host := strings.TrimSuffix(strings.TrimPrefix(e.Host, "["), "]")
 		if possible(e) {
-			e.Name = name
-			endpoints = append(endpoints, e)
+			f.dialled = append(f.dialled, e)
+		} else if e.Host = host; possible(e) {
+			f.bracketed = append(f.bracketed, e)
 		}
 	}
-	return endpoints, known
+	return f
 }
 
 func addresses(option any) []endpoint {

@@ -55,13 +55,15 @@ func (a *answer) list(why string, list *yaml.Node, first bool) {
 	}
 	for _, node := range list.Content {
 		mapping := map[string]any{}
-		if err := node.Decode(&mapping); err == nil {
-			endpoints, _ := dialled(mapping)
-			a.allow(or(why, "beside broken YAML"), endpoints)
-		} else if unique(node, first).Decode(&mapping) == nil {
-			endpoints, _ := dialled(mapping)
-			a.allow(or(why, "repeated key"), endpoints)
+		reason := or(why, "beside broken YAML")
+		if node.Decode(&mapping) != nil {
+			reason = or(why, "repeated key")
+			mapping = map[string]any{}
+			_ = unique(node, first).Decode(&mapping)
 		}
+		found := dialled(mapping)
+		a.allow(reason, found.dialled)
+		a.allow("brackets", found.bracketed)
 	}
 }
 

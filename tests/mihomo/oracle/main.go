@@ -81,29 +81,28 @@ func (a *answer) refuse(format string, args ...any) {
 func (a *answer) entries(mappings []map[string]any) {
 	seen := map[string]bool{}
 	for i, mapping := range mappings {
-		endpoints, known := dialled(mapping)
+		found := dialled(mapping)
 		err := accepts(mapping)
 		name, named := mapping["name"].(string)
 		switch {
-		case !known:
-			a.allow("unknown type", endpoints)
+		case !known(mapping):
+			a.allow("unknown type", found.dialled)
 		case err != nil:
-			a.allow("refused entry", endpoints)
+			a.allow("refused entry", found.dialled)
 		case !named:
-			a.allow("no name", endpoints)
-			continue
+			a.allow("no name", found.dialled)
 		case seen[name]:
-			a.allow("repeated name", endpoints)
-			continue
+			a.allow("repeated name", found.dialled)
 		default:
-			a.Endpoints = append(a.Endpoints, endpoints...)
+			a.Endpoints = append(a.Endpoints, found.dialled...)
 		}
-		if err != nil && named && !seen[name] {
+		a.allow("brackets", found.bracketed)
+		if named && err != nil && !seen[name] {
 			a.refuse("entry %d: %v", i, err)
 		}
-		seen[name] = true
+		seen[name] = seen[name] || named
 	}
-	if len(seen) == 0 {
+	if len(a.Endpoints) == 0 {
 		a.refuse("no proxy in it")
 	}
 }
