@@ -112,8 +112,8 @@ static char *answer_status(const struct supervisor *s, bool privileged)
 }
 
 struct ip_list {
-	cJSON *array;
-	bool whole; /* false: out of memory on the way */
+	cJSON *array; /* in no order */
+	bool whole;   /* false: out of memory on the way */
 };
 
 static void add_ip(void *ctx, const struct addr *a, bool enters)
@@ -134,14 +134,13 @@ static char *answer_ips(const struct supervisor *s)
 {
 	cJSON *o = cJSON_CreateObject();
 	struct ip_list list = { .whole = true };
+	size_t cursor = 0;
 	char *text = NULL;
 
 	if (cJSON_AddNumberToObject(o, "version", CTL_VERSION) && cJSON_AddBoolToObject(o, "ok", true))
 		list.array = cJSON_AddArrayToObject(o, "ips");
-	if (list.array && s->servers.on &&
-	    ledger_each(s->servers.ledger, add_ip, &list) !=
-		    ledger_count(s->servers.ledger, IP_V4) + ledger_count(s->servers.ledger, IP_V6))
-		list.whole = false;
+	while (list.array && s->servers.on && ledger_each(s->servers.ledger, &cursor, add_ip, &list))
+		;
 	if (list.array && list.whole)
 		text = cJSON_PrintUnformatted(o);
 	cJSON_Delete(o);

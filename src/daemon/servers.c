@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "clashsup/fwplan.h"
 #include "clashsup/io.h"
@@ -68,6 +69,14 @@ static void queue_put(void *ctx, const struct addr *a, bool enters)
 	s->queue[s->queued++] = (struct servers_change){ *a, enters };
 	s->changed = true;
 	queue_start(s);
+}
+
+static void queue_all(struct servers *s)
+{
+	size_t cursor = 0;
+
+	while (ledger_each(s->ledger, &cursor, queue_put, s))
+		;
 }
 
 /* Changes of one family out of the `n` that are next. */
@@ -166,6 +175,12 @@ static bool in_fake_range(const struct servers *s, const struct addr *a)
 
 static void run_over(struct servers *s);
 
+static void sweep(struct servers *s)
+{
+	while (ledger_sweep(s->ledger, queue_put, s))
+		;
+}
+
 /* A record that no honest helper sends: it is ended, and all that its run brought is taken back. */
 static void distrust(struct servers *s, const char *what)
 {
@@ -174,13 +189,16 @@ static void distrust(struct servers *s, const char *what)
 	helper_abandon(s->helper);
 	s->helper = NULL;
 	s->refused = true;
-	ledger_rollback(s->ledger, queue_put, s);
+	ledger_rollback(s->ledger);
+	sweep(s);
 	run_over(s);
 }
 
 static void take_address(struct servers *s, const struct wire_record *r)
 {
 	const struct addr *a = &r->u.address.addr;
+	uint32_t host = r->u.address.host;
+	int64_t now_ms = clock_ms();
 	char text[ADDR_TEXT], what[128];
 	int n;
 
@@ -191,7 +209,8 @@ static void take_address(struct servers *s, const struct wire_record *r)
 	}
 	if (in_fake_range(s, a) || own_address(s, a))
 		return;
-	n = ledger_add(s->ledger, a, r->u.address.source, r->u.address.host, clock_ms());
+	n = ledger_add(s->ledger, a, r->u.address.source, host, now_ms,
+		       host ? now_ms + r->u.address.ttl_s * INT64_C(1000) : 0);
 	if (n == 1)
 		queue_put(s, a, true);
 	else if (n < 0)
@@ -223,6 +242,7 @@ static void on_record(void *ctx, const struct wire_record *r)
 		log_line(r->u.note.warn ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, LOG_PROXY_IPS, "%s", r->u.note.text);
 		break;
 	case WIRE_FRESH:
+	case WIRE_NAME:
 	case WIRE_SETTING:
 	case WIRE_HEALTH:
 	case WIRE_DIALLED:
@@ -271,16 +291,18 @@ static void on_end(void *ctx, enum helper_end end, const char *why)
 
 	s->helper = NULL;
 	if (end == HELPER_OK && s->whole) {
-		ledger_end(s->ledger, true, clock_ms(), s->settings->extract.grace_ms, queue_put, s);
+		ledger_end(s->ledger, true, clock_ms(), s->settings->extract.grace_ms);
+		sweep(s);
 		s->warning[0] = '\0';
 		say_result(s);
 	} else {
 		log_error(LOG_CLASH, "Failed to update proxy IPs (will retry in monitoring loop): %s", why);
 		snprintf(s->warning, sizeof(s->warning), "the last extraction failed: %.200s", why);
 		if (end == HELPER_BAD_RECORD)
-			ledger_rollback(s->ledger, queue_put, s);
+			ledger_rollback(s->ledger);
 		else
-			ledger_end(s->ledger, false, clock_ms(), s->settings->extract.grace_ms, queue_put, s);
+			ledger_end(s->ledger, false, clock_ms(), s->settings->extract.grace_ms);
+		sweep(s);
 	}
 	run_over(s);
 }
@@ -347,7 +369,7 @@ void servers_extract(struct servers *s, bool by_clock)
 		log_info(LOG_CLASH, "Extracting proxy server IPs (async)...");
 	if (s->lost) { /* what was known and may be missing; there already is fine */
 		s->lost = false;
-		ledger_each(s->ledger, queue_put, s);
+		queue_all(s);
 	}
 	s->by_clock = by_clock;
 	s->whole = s->changed = s->refused = false;
@@ -375,7 +397,7 @@ void servers_on(struct servers *s)
 {
 	s->on = true;
 	queue_clear(s);
-	ledger_each(s->ledger, queue_put, s);
+	queue_all(s);
 	if (s->queued)
 		on_flush(s->loop, &s->flush, 0);
 	ev_timer_again(s->loop, &s->periodic);
@@ -403,7 +425,10 @@ void servers_forget(struct servers *s)
 
 int servers_init(struct servers *s, struct err *e)
 {
-	s->ledger = ledger_new();
+	uint64_t secret = (uint64_t)clock_ms();
+
+	(void)getrandom(&secret, sizeof(secret), GRND_NONBLOCK); /* early at boot it may have none yet */
+	s->ledger = ledger_new(secret);
 	if (!s->ledger)
 		return err_set(e, ENOMEM, "out of memory");
 	ev_timer_init(&s->flush, on_flush, 0.0, 0.0);

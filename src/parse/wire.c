@@ -5,6 +5,7 @@
  *	ADDRESS     family 1, address 4 or 16, source 4, host 4, TTL 4
  *	UNRESOLVED  source 4, host 4
  *	FRESH       source 4, host 4
+ *	NAME        source 4, proxy 4, families 1, group 1, text 1 to WIRE_TEXT_MAX
  *	SOURCE      source 4, complete 1
  *	SUMMARY     endpoints 4, names 4, unresolved 4, skipped 4, sources 4
  *	HEALTH      ok 1, status 2, latency 4
@@ -26,6 +27,7 @@ static const struct {
 	[WIRE_ADDRESS] = { 1 + 4 + 12, 1 + 16 + 12 },
 	[WIRE_UNRESOLVED] = { 8, 8 },
 	[WIRE_FRESH] = { 8, 8 },
+	[WIRE_NAME] = { 11, 10 + WIRE_TEXT_MAX },
 	[WIRE_SOURCE] = { 5, 5 },
 	[WIRE_SUMMARY] = { 20, 20 },
 	[WIRE_HEALTH] = { 7, 7 },
@@ -143,6 +145,13 @@ static int get_payload(struct wire_in *in, const uint8_t *p, size_t len, struct 
 		out->u.fresh.source = get32(p);
 		out->u.fresh.host = get32(p + 4);
 		return 0;
+	case WIRE_NAME:
+		out->u.name.source = get32(p);
+		out->u.name.proxy = get32(p + 4);
+		out->u.name.families = p[8];
+		out->u.name.group = p[9];
+		out->u.name.host = get_text(in, p + 10, len - 10);
+		return 0;
 	case WIRE_SOURCE:
 		out->u.source.source = get32(p);
 		return get_flag(p[4], &out->u.source.complete);
@@ -241,6 +250,11 @@ static uint8_t *put_payload(uint8_t *p, const struct wire_record *r)
 		return put32(put32(p, r->u.unresolved.source), r->u.unresolved.host);
 	case WIRE_FRESH:
 		return put32(put32(p, r->u.fresh.source), r->u.fresh.host);
+	case WIRE_NAME:
+		p = put32(put32(p, r->u.name.source), r->u.name.proxy);
+		*p++ = r->u.name.families;
+		*p++ = r->u.name.group;
+		return put_text(p, r->u.name.host);
 	case WIRE_SOURCE:
 		p = put32(p, r->u.source.source);
 		*p++ = r->u.source.complete;

@@ -49,7 +49,7 @@ static struct fixture *begin(void)
 
 		snprintf(text, sizeof(text), "45.0.%d.%d", i / 256, i % 256);
 		assert_int_equal(addr_parse(text, &a), 0);
-		assert_int_equal(ledger_add(f->servers.ledger, &a, FILE_A, 0, 1), 1);
+		assert_int_equal(ledger_add(f->servers.ledger, &a, FILE_A, 0, 1, 0), 1);
 	}
 	assert_int_equal(ledger_source(f->servers.ledger, FILE_A, true), 0);
 	return f;

@@ -21,7 +21,7 @@ import unittest
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("CLASHSUP_BUILD") or os.environ.get("CLASHSUP_BUILD_DIR") or os.path.join(ROOT, "build")
 HELPER = os.path.join(BUILD, "clashsup-helper")
-SETTING, ADDRESS, UNRESOLVED, FRESH, SOURCE, SUMMARY, HEALTH, DIALLED, NOTE = range(1, 10)
+SETTING, ADDRESS, UNRESOLVED, FRESH, NAME, SOURCE, SUMMARY, HEALTH, DIALLED, NOTE = range(1, 11)
 SET = {1: "tproxy-port", 2: "listener", 3: "allow-lan", 4: "bind-address", 5: "routing-mark", 6: "iptables", 7: "tun",
        8: "ipv6", 9: "fake-ip", 10: "dns-listen", 11: "controller-unix", 12: "watch", 13: "append"}
 

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "parse/feed/number.h"
+
 #define MERGE_DEPTH_MAX 64 /* merges within merges */
 
 const struct doc_item *doc_first(const struct doc_node *n)
@@ -141,36 +143,6 @@ bool doc_true(const struct doc_node *n)
 	return n && n->kind == DOC_SCALAR && n->plain && one_of(n->text, words);
 }
 
-/* Go's strconv.ParseInt(text, 0, 64), with '_' dropped: prefixes 0x, 0o, 0b and a bare 0. */
-static int parse_int(const char *text, int64_t *out)
-{
-	bool minus = *text == '-';
-	char digits[72], *end;
-	long long value;
-	int base = 10;
-	size_t n = 0;
-
-	text += *text == '-' || *text == '+';
-	if (text[0] == '0' && text[1] != '\0') {
-		char prefix = (char)tolower((unsigned char)text[1]);
-
-		base = prefix == 'x' ? 16 : prefix == 'b' ? 2 : 8;
-		text += prefix == 'x' || prefix == 'b' || prefix == 'o' ? 2 : 1;
-	}
-	for (; *text && n < sizeof(digits) - 1; text++)
-		if (*text != '_')
-			digits[n++] = *text;
-	digits[n] = '\0';
-	if (*text != '\0' || !isxdigit((unsigned char)digits[0]))
-		return -EINVAL;
-	errno = 0;
-	value = strtoll(digits, &end, base);
-	if (*end != '\0' || errno != 0)
-		return -EINVAL;
-	*out = minus ? -value : value;
-	return 0;
-}
-
 int doc_int(const struct doc_node *n, int64_t *out)
 {
 	const char *text = doc_text(n);
@@ -179,7 +151,7 @@ int doc_int(const struct doc_node *n, int64_t *out)
 
 	if (!text)
 		return -EINVAL;
-	if (parse_int(text, out) == 0)
+	if (number_int(text, out) == 0)
 		return 0;
 	if (!n->plain || text[strspn(text, "+-.0123456789eE")] != '\0')
 		return -EINVAL;
