@@ -133,4 +133,8 @@ int wire_send(int fd, const struct wire_record *r);
 /* FNV-1a, 32 bits, never 0: names sources and hosts on the wire. */
 uint32_t wire_hash(const char *text);
 
+/* The same over bytes, from WIRE_HASH_START or an earlier result on; any value. */
+#define WIRE_HASH_START 2166136261u
+uint32_t wire_hash_more(uint32_t h, const void *bytes, size_t len);
+
 #endif

@@ -13,6 +13,7 @@
 #include "clashsup/io.h"
 #include "clashsup/scan.h"
 #include "helper/helper.h"
+#include "helper/name_rules.h"
 #include "helper/resolve.h"
 #include "helper/sources.h"
 
@@ -33,9 +34,11 @@ struct target {
 struct extract {
 	struct sources sources;
 	const char *resolver;
+	struct resolver *asker;
 	struct resolve_plan plan;
+	int64_t name_timeout_ms;
 	int64_t timeout_ms;
-	struct mihomo_dns dns; /* as soon as the config is there */
+	struct name_rules rules; /* as soon as the config is there */
 	bool dns_learnt;
 	struct doc *config;
 	struct target *targets; /* of names: sorted by host before they are resolved */
@@ -51,7 +54,7 @@ struct extract {
 
 static bool is_fake(const struct extract *x, const struct addr *a)
 {
-	return x->dns.has_fake[a->family] && addr_in(a, &x->dns.fake[a->family]);
+	return x->rules.dns.has_fake[a->family] && addr_in(a, &x->rules.dns.fake[a->family]);
 }
 
 static void tell_address(const struct target *t, const struct addr *a, uint32_t ttl_s)
@@ -113,31 +116,21 @@ static void skipped(void *ctx, const char *path, uint32_t line, const char *reas
 }
 
 /* As near to Mihomo's own way as can be asked from outside. */
-static void choose_resolver(struct extract *x)
-{
-	if (strcmp(x->resolver, "auto") != 0 || !x->dns.enabled)
-		return;
-	if (x->dns.n_servers > 0 && (x->dns.for_proxies || !x->plan.api)) {
-		x->plan.how = RESOLVE_SERVERS;
-		x->plan.n_servers = x->dns.n_servers;
-		memcpy(x->plan.servers, x->dns.servers, sizeof(x->plan.servers));
-	} else if (x->plan.api) { /* the resolver and the cache that Mihomo itself uses */
-		x->plan.how = RESOLVE_API;
-	}
-	if (x->dns.n_servers == 0 && x->dns.for_proxies)
-		emit_note(&x->notes, false,
-			  "proxy-server-nameserver has only kinds that cannot be asked from here: %s is asked instead",
-			  x->plan.api ? "Mihomo's API" : "the system's resolver");
-}
-
 static void learn_dns(struct extract *x)
 {
-	if (!x->config || x->dns_learnt)
+	const char *note;
+
+	if (x->dns_learnt)
 		return;
-	mihomo_dns(x->config, &x->dns);
-	x->plan.ipv6 = x->dns.ipv6;
 	x->dns_learnt = true;
-	choose_resolver(x);
+	if (name_rules_read(&x->rules, x->config, x->resolver, true) < 0)
+		exit(1);
+	x->plan.groups = x->rules.plan.groups;
+	x->plan.n_groups = x->rules.plan.n;
+	x->plan.ipv6 = x->rules.dns.ipv6;
+	note = name_rules_note(&x->rules, x->plan.api != NULL);
+	if (note)
+		emit_note(&x->notes, false, "%s", note);
 }
 
 /* Sorts what this source brought, tells its literals, keeps its names: each once. */
@@ -216,15 +209,16 @@ static void resolved(void *ctx, size_t index, const struct resolve_answer *answe
 }
 
 /* Mihomo looks into its `hosts:` before it asks anybody. */
-static bool by_config_hosts(struct names *names, size_t index)
+static bool by_hosts(struct names *names, size_t index)
 {
 	struct addr addrs[RESOLVE_ADDRS_MAX];
-	size_t n = names->x->config ? mihomo_hosts(names->x->config, names->hosts[index].name, addrs, RESOLVE_ADDRS_MAX)
-				    : 0;
+	int n = hosts_find(names->x->rules.hosts, names->hosts[index].name, names->hosts[index].families, addrs,
+			   RESOLVE_ADDRS_MAX);
 
-	if (n > 0)
-		resolved(names, index, &(struct resolve_answer){ .addrs = addrs, .n = n });
-	return n > 0;
+	if (n >= 0)
+		resolved(names, index,
+			 &(struct resolve_answer){ .addrs = addrs, .n = (size_t)n, .why = "no address in hosts" });
+	return n >= 0;
 }
 
 /* Neighbours with one host become one name; those that `hosts:` answers are done here. */
@@ -238,9 +232,10 @@ static void group_names(struct names *names)
 		for (next = i + 1; next < x->n && strcmp(x->targets[i].host, x->targets[next].host) == 0; next++)
 			;
 		*name = (struct name){ .first = i, .n = next - i };
-		names->hosts[names->n] = (struct resolve_name){ x->targets[i].host, ENDPOINT_ANY_FAMILY };
+		names->hosts[names->n] = (struct resolve_name){ x->targets[i].host, ENDPOINT_ANY_FAMILY,
+								dns_plan_group(&x->rules.plan, x->targets[i].host) };
 		x->sum.names++;
-		if (!by_config_hosts(names, names->n))
+		if (!by_hosts(names, names->n))
 			names->n++;
 	}
 }
@@ -248,7 +243,6 @@ static void group_names(struct names *names)
 static void resolve_all(struct extract *x)
 {
 	struct names names = { .x = x };
-	struct err e = ERR_INIT;
 
 	if (x->n == 0)
 		return;
@@ -258,24 +252,9 @@ static void resolve_all(struct extract *x)
 	if (!names.list || !names.hosts)
 		exit(1);
 	group_names(&names);
-	if (resolve_names(&x->plan, names.hosts, names.n, resolved, &names, &e) < 0)
-		emit_note(&x->notes, true, "%s", e.msg);
+	resolve_names(x->asker, &x->plan, names.hosts, names.n, resolved, &names);
 	free(names.list);
 	free(names.hosts);
-}
-
-static int scan_servers(const char *text, struct resolve_plan *plan)
-{
-	cleanup_free char *copy = strdup(text);
-	char *rest, *one;
-
-	if (!copy)
-		return -1;
-	for (one = strtok_r(copy, ", ", &rest); one; one = strtok_r(NULL, ", ", &rest))
-		if (plan->n_servers == MIHOMO_SERVERS_MAX ||
-		    mihomo_dns_server(one, &plan->servers[plan->n_servers++]) < 0)
-			return -1;
-	return plan->n_servers > 0 ? 0 : -1;
 }
 
 static int extract(struct extract *x)
@@ -292,6 +271,8 @@ static int extract(struct extract *x)
 	for (size_t i = 0; i < x->n; i++)
 		free(x->targets[i].host);
 	free(x->targets);
+	name_rules_deinit(&x->rules);
+	resolve_close(x->asker);
 	doc_free(x->config);
 	return 0;
 }
@@ -318,7 +299,7 @@ static int option(struct extract *x, int c, const char *value)
 	case 't':
 		return scan_number(value, 24 * 3600 * 1000, &x->timeout_ms);
 	case 'n':
-		return scan_number(value, 3600 * 1000, &x->plan.name_timeout_ms);
+		return scan_number(value, 3600 * 1000, &x->name_timeout_ms);
 	case 'c':
 		if (scan_number(value, CONCURRENCY_MAX, &number) < 0)
 			return -1;
@@ -357,14 +338,9 @@ static int parse_args(struct extract *x, int argc, char **argv)
 		return -1;
 	x->sources.config = argv[optind];
 	x->sources.home = argv[optind + 1];
-	if (strcmp(x->resolver, "auto") == 0 || strcmp(x->resolver, "system") == 0)
-		return 0;
-	if (strcmp(x->resolver, "mihomo") == 0) {
-		x->plan.how = RESOLVE_API;
-		return x->plan.api ? 0 : -1;
-	}
-	x->plan.how = RESOLVE_SERVERS;
-	return scan_servers(x->resolver, &x->plan);
+	if (strcmp(x->resolver, "mihomo") == 0 && !x->plan.api)
+		return -1;
+	return name_rules_check(x->resolver);
 }
 
 int role_extract(int argc, char **argv)
@@ -373,7 +349,8 @@ int role_extract(int argc, char **argv)
 		.sources = { .max_file = HELPER_FILE_MAX, .found = found, .skipped = skipped, .end = end_of_source },
 		.resolver = "auto",
 		.timeout_ms = 60000,
-		.plan = { .ipv6 = true, .name_timeout_ms = 5000, .concurrency = 64 }
+		.name_timeout_ms = 5000,
+		.plan = { .ipv6 = true, .concurrency = 64 }
 	};
 	cleanup_free char *copy = NULL;
 
@@ -381,8 +358,10 @@ int role_extract(int argc, char **argv)
 		return usage_error(usage);
 	x.sources.ctx = &x;
 	copy = strdup(x.sources.config);
-	if (!copy || confine((const char *const[]){ x.sources.config, dirname(copy), x.sources.home,
-						    x.sources.stray_dir, NULL }) < 0)
+	x.asker = resolve_open(x.name_timeout_ms, NULL);
+	if (!copy || !x.asker ||
+	    confine(CONFINE_BOTH, (const char *const[]){ x.sources.config, dirname(copy), x.sources.home,
+							 x.sources.stray_dir, NULL }) < 0)
 		return 1;
 	return extract(&x);
 }

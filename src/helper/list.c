@@ -12,6 +12,7 @@
 
 #include "clashsup/io.h"
 #include "helper/helper.h"
+#include "helper/name_rules.h"
 #include "helper/resolve.h"
 #include "parse/feed/mihomo_yaml.h"
 #include "parse/feed/provider.h"
@@ -23,6 +24,7 @@ static const char usage[] = "list [--json] [--no-resolve] FILE...|-";
 
 struct list {
 	bool json, resolve;
+	struct resolver *asker;
 	const char *file; /* that is being read */
 	cJSON *endpoints, *skipped;
 	char **names;
@@ -238,13 +240,11 @@ static int by_text(const void *a, const void *b)
 
 static void resolve_all(struct list *l)
 {
-	const struct resolve_plan plan = { .how = RESOLVE_SYSTEM,
-					   .ipv6 = true,
-					   .name_timeout_ms = 5000,
-					   .deadline_ms = resolve_now_ms() + LIST_TIMEOUT_MS,
-					   .concurrency = 64 };
+	struct resolve_plan plan = { .ipv6 = true,
+				     .deadline_ms = resolve_now_ms() + LIST_TIMEOUT_MS,
+				     .concurrency = 64 };
 	cleanup_free struct resolve_name *asked = NULL;
-	struct err e = ERR_INIT;
+	struct name_rules rules;
 	size_t n = 0;
 
 	if (l->n_names == 0)
@@ -260,9 +260,13 @@ static void resolve_all(struct list *l)
 	asked = calloc(n, sizeof(*asked));
 	check_memory(asked);
 	for (size_t i = 0; i < n; i++)
-		asked[i] = (struct resolve_name){ l->names[i], ENDPOINT_ANY_FAMILY };
-	if (resolve_names(&plan, asked, n, resolved, l, &e) < 0)
-		fprintf(stderr, "clashsup-helper: %s\n", e.msg);
+		asked[i] = (struct resolve_name){ l->names[i], ENDPOINT_ANY_FAMILY, 0 };
+	if (name_rules_read(&rules, NULL, "auto", true) < 0)
+		check_memory(NULL);
+	plan.groups = rules.plan.groups;
+	plan.n_groups = rules.plan.n;
+	resolve_names(l->asker, &plan, asked, n, resolved, l);
+	name_rules_deinit(&rules);
 }
 
 static int by_addr(const void *a, const void *b)
@@ -314,6 +318,7 @@ static int run(struct list *l, char **files)
 		free(l->names[i]);
 	free(l->names);
 	free(l->addrs);
+	resolve_close(l->asker);
 	return fflush(stdout) == 0 ? status : 1;
 }
 
@@ -335,5 +340,8 @@ int role_list(int argc, char **argv)
 	}
 	if (optind == argc)
 		return usage_error(usage);
-	return confine((const char *const *)argv + optind) < 0 ? 1 : run(&l, argv + optind);
+	l.asker = resolve_open(5000, NULL);
+	if (!l.asker || confine(CONFINE_BOTH, (const char *const *)argv + optind) < 0)
+		return 1;
+	return run(&l, argv + optind);
 }

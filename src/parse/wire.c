@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "clashsup/io.h"
+#include "parse/bytes.h"
 
 /* What a type's payload may measure; in between, wire_next looks closer. */
 static const struct {
@@ -34,28 +35,6 @@ static const struct {
 	[WIRE_DIALLED] = { 1 + 4, 1 + 16 },
 	[WIRE_NOTE] = { 1, 1 + WIRE_TEXT_MAX },
 };
-
-static uint16_t get16(const uint8_t *p)
-{
-	return (uint16_t)(p[0] << 8 | p[1]);
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-	return (uint32_t)get16(p) << 16 | get16(p + 2);
-}
-
-static uint8_t *put16(uint8_t *p, uint16_t v)
-{
-	p[0] = (uint8_t)(v >> 8);
-	p[1] = (uint8_t)v;
-	return p + 2;
-}
-
-static uint8_t *put32(uint8_t *p, uint32_t v)
-{
-	return put16(put16(p, (uint16_t)(v >> 16)), (uint16_t)v);
-}
 
 /* ASCII controls with DEL, and U+0080 to U+009F, which terminals obey too. */
 static const char *get_text(struct wire_in *in, const uint8_t *from, size_t len)
@@ -95,19 +74,17 @@ static int get_flag(uint8_t byte, bool *out)
 	return 0;
 }
 
-/* The address at p, with `more` bytes behind it; an address has one form only. */
-static int get_addr(const uint8_t *p, size_t len, size_t more, struct addr *out)
+/* An address that is all of the `len` bytes. */
+static int get_whole_addr(const uint8_t *p, size_t len, struct addr *out)
 {
-	unsigned n = p[0] == IP_V4 ? 4 : 16;
+	int n = get_addr(p, len, out);
 
-	if (p[0] >= IP_FAMILIES || len != 1 + n + more || addr_from_bytes(p + 1, n, out) < 0)
-		return -EPROTO;
-	return out->family == p[0] ? 0 : -EPROTO;
+	return n >= 0 && (size_t)n == len ? 0 : -EPROTO;
 }
 
 static int get_address(const uint8_t *p, size_t len, struct wire_record *out)
 {
-	int r = get_addr(p, len, 12, &out->u.address.addr);
+	int r = get_whole_addr(p, len - 12, &out->u.address.addr);
 
 	p += len - 12;
 	out->u.address.source = get32(p);
@@ -163,7 +140,7 @@ static int get_payload(struct wire_in *in, const uint8_t *p, size_t len, struct 
 		out->u.health.latency_us = get32(p + 3);
 		return get_flag(p[0], &out->u.health.ok);
 	case WIRE_DIALLED:
-		return get_addr(p, len, 0, &out->u.dialled);
+		return get_whole_addr(p, len, &out->u.dialled);
 	case WIRE_NOTE:
 		out->u.note.text = get_text(in, p + 1, len - 1);
 		return get_flag(p[0], &out->u.note.warn);
@@ -216,13 +193,6 @@ int wire_next(struct wire_in *in, const uint8_t **data, size_t *len, struct wire
 	in->seen[type]++;
 	in->used = 0;
 	return 1;
-}
-
-static uint8_t *put_addr(uint8_t *p, const struct addr *a)
-{
-	*p++ = a->family;
-	memcpy(p, a->bytes, addr_len(a));
-	return p + addr_len(a);
 }
 
 static uint8_t *put_address(uint8_t *p, const struct wire_record *r)
@@ -295,11 +265,18 @@ int wire_send(int fd, const struct wire_record *r)
 	return len < 0 ? len : io_write_all(fd, buf, (size_t)len);
 }
 
+uint32_t wire_hash_more(uint32_t h, const void *bytes, size_t len)
+{
+	const uint8_t *at = bytes;
+
+	for (size_t i = 0; i < len; i++)
+		h = (h ^ at[i]) * 16777619u;
+	return h;
+}
+
 uint32_t wire_hash(const char *text)
 {
-	uint32_t h = 2166136261u;
+	uint32_t h = wire_hash_more(WIRE_HASH_START, text, strlen(text));
 
-	for (; *text; text++)
-		h = (h ^ (uint8_t)*text) * 16777619u;
 	return h ? h : 1;
 }

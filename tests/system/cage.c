@@ -61,7 +61,7 @@ static int try(const char *what, const char *dir)
 
 int main(int argc, char **argv)
 {
-	if (argc != 3 || confine((const char *const[]){ argv[2], NULL }) < 0)
+	if (argc != 3 || confine(CONFINE_BOTH, (const char *const[]){ argv[2], NULL }) < 0)
 		return 2;
 	return try(argv[1], argv[2]) < 0;
 }

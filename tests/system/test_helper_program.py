@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 import unittest
+import urllib.parse
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("CLASHSUP_BUILD") or os.environ.get("CLASHSUP_BUILD_DIR") or os.path.join(ROOT, "build")
@@ -137,12 +138,13 @@ class Dns(threading.Thread):
 
 
 class Api(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """Mihomo's API on a UNIX socket: /version with a status and a delay, /dns/query from a table."""
+    """Mihomo's API on a UNIX socket: /version with a status and a delay, /dns/query from a table, more by path."""
     daemon_threads = True
     request_queue_size = 128
 
     def __init__(self, path, names=None):
         self.status, self.delay, self.accepted, self.names, self.patched = 200, 0.0, 0, names or {}, []
+        self.answers, self.asked = {}, []  # path: object, bytes, or None for 404; paths
         api = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -151,6 +153,12 @@ class Api(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
             def do_GET(self):
                 time.sleep(api.delay)
                 body, status = b'{"meta":true}', api.status
+                api.asked.append(self.path)
+                path = urllib.parse.unquote(self.path)
+                if path in api.answers:
+                    answer = api.answers[path]
+                    status = 404 if answer is None else 200
+                    body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
                 if self.path.startswith("/dns/query?name="):
                     name, kind = self.path.split("name=")[1].split("&type=")
                     known = api.names.get(name)
@@ -407,7 +415,7 @@ proxy-providers:
         self.assertEqual(found[-1], (SUMMARY, 0, 0, 0, 0, 1))
 
 
-class Probe(Case):
+class ProbeCase(Case):
     def start(self, path, interval, timeout, *options):
         p = subprocess.Popen([HELPER, "probe", *options, path, str(interval), str(timeout)], stdin=subprocess.PIPE,
                              stdout=subprocess.PIPE)
@@ -416,11 +424,16 @@ class Probe(Case):
         self.addCleanup(p.stdout.close)
         return p
 
-    def stop(self, p):
+    def told(self, p):
         p.stdin.close()
         data = p.stdout.read()
         self.assertEqual(p.wait(10), 0)
-        return of(HEALTH, records(data))
+        return list(records(data))
+
+
+class Probe(ProbeCase):
+    def stop(self, p):
+        return of(HEALTH, self.told(p))
 
     def test_each_answer_is_a_record_on_a_connection_of_its_own(self):
         api = self.api()
@@ -480,6 +493,146 @@ class Probe(Case):
         print(f"{each_ms:.3f} ms a probe", file=sys.stderr)
         if "SANITIZE" not in flags():
             self.assertLess(each_ms, 0.5)
+
+
+def proxy(name, kind, **more):
+    return {"name": name, "type": kind, "provider-name": "", "dialer-proxy": "", "smux": False, "alive": True,
+            "history": [], **more}
+
+
+def connection(leaf, remote, provider="", destination="198.51.100.1", kind="TProxy"):
+    return {"metadata": {"network": "tcp", "type": kind, "destinationIP": destination, "remoteDestination": remote},
+            "chains": [leaf, "G"], "providerChains": [provider, ""]}
+
+
+class Witness(ProbeCase):
+    def connections(self, api, *them):
+        api.answers["/connections"] = {"downloadTotal": 1, "connections": list(them) or None}
+
+    def watch(self, seconds, api, interval=1000):
+        p = self.start(api.server_address, interval, 1000)
+        time.sleep(seconds)
+        return p
+
+    def dialled(self, p):
+        found = self.told(p)
+        self.assertTrue(of(HEALTH, found) and all(ok for ok, _, _ in of(HEALTH, found)), found)
+        return [a for (a,) in of(DIALLED, found)]
+
+    def test_what_is_dialled_is_told_once_and_nothing_else_is(self):
+        api = self.api()
+        self.connections(
+            api,
+            connection("s", "203.0.113.1"), connection("s", "203.0.113.1"), connection("s", "2001:db8::1"),
+            connection("p s/1", "203.0.113.2", provider="prov a/b"),
+            connection("s", "203.0.113.3", provider="other"),  # same name, another provider's
+            connection("DIRECT", "203.0.113.4"), connection("wg", "203.0.113.5"), connection("mux", "203.0.113.6"),
+            connection("behind", "203.0.113.7"),
+            connection("up", "203.0.113.8", kind="Inner", destination="203.0.113.9"),  # the hop before "behind"
+            connection("s", "s.example"), connection("s", "127.0.0.1"), connection("s", "::"), connection("s", ""),
+            connection("s", "203.0.113.10", destination="203.0.113.10"), connection("gone", "203.0.113.11"))
+        api.answers.update({
+            "/proxies/s": proxy("s", "Shadowsocks"), "/proxies/up": proxy("up", "Socks5"),
+            "/providers/proxies/prov a/b/p s/1": proxy("p s/1", "Trojan", **{"provider-name": "prov a/b"}),
+            "/providers/proxies/other/s": proxy("s", "Direct", **{"provider-name": "other"}),
+            "/proxies/DIRECT": proxy("DIRECT", "Direct"), "/proxies/wg": proxy("wg", "WireGuard"),
+            "/proxies/mux": proxy("mux", "Vmess", smux=True), "/proxies/gone": None,
+            "/proxies/behind": proxy("behind", "Shadowsocks", **{"dialer-proxy": "up"})})
+        p = self.watch(7.8, api)
+        self.assertEqual(api.asked.count("/connections"), 2)
+        self.assertEqual(sorted(self.dialled(p)), ["2001:db8::1", "203.0.113.1", "203.0.113.2", "203.0.113.8"])
+        self.assertEqual(api.asked.count("/proxies/s"), 1, "a proxy is known for a while")
+        self.assertEqual(api.asked.count("/proxies/DIRECT"), 1)
+
+    def test_what_was_told_is_forgotten_with_its_mihomo(self):
+        api = self.api()
+        self.connections(api, connection("s", "203.0.113.1"))
+        api.answers["/proxies/s"] = proxy("s", "Snell")
+        p = self.watch(2.5, api)
+        p.stdin.write(b"n\0\0")
+        p.stdin.flush()
+        time.sleep(2.5)
+        self.assertEqual(self.dialled(p), ["203.0.113.1", "203.0.113.1"])
+        self.assertEqual(api.asked.count("/proxies/s"), 2)
+
+    def test_answers_that_make_no_sense_tell_nothing_and_harm_no_probe(self):
+        for answer in (None, b"{", b"[" * 5000, {"connections": [{"chains": "x"}, 7]},
+                       {"connections": [connection("s", "203.0.113.1")]}):
+            with self.subTest(answer=str(answer)[:40]):
+                api = self.api()
+                api.answers = {"/connections": answer, "/proxies/s": b"nonsense"}
+                p = self.watch(2.4, api)
+                self.assertIn("/connections", api.asked)
+                self.assertEqual(self.dialled(p), [])
+                api.shutdown()
+                api.server_close()
+                os.unlink(api.server_address)
+
+    def test_a_list_beyond_4_MiB_is_left_unread_and_told(self):
+        api = self.api()
+        api.answers = {"/connections": b'{"connections":[' + b" " * (4 << 20) + b"]}"}
+        found = self.told(self.watch(2.5, api, interval=100))
+        self.assertIn("too long", of(NOTE, found)[0][1])
+        self.assertTrue(all(ok and us < 200000 for ok, _, us in of(HEALTH, found)), found)
+
+    def test_many_connections_delay_no_probe_and_leave_no_memory_behind(self):
+        api = self.api()
+        many = [connection("DIRECT", f"203.0.{i >> 8}.{i & 255}") for i in range(10000)]
+        self.connections(api, *many, connection("s", "203.0.113.1"))
+        api.answers["/connections"] = json.dumps(api.answers["/connections"]).encode()
+        api.answers.update({"/proxies/DIRECT": proxy("DIRECT", "Direct"), "/proxies/s": proxy("s", "Vless")})
+        p = self.watch(1.5, api, interval=100)
+
+        def rss():
+            with open(f"/proc/{p.pid}/status") as f:
+                return next(int(line.split()[1]) for line in f if line.startswith("VmRSS"))
+        before = rss()
+        time.sleep(3)
+        after = rss()
+        found = self.told(p)
+        self.assertEqual(of(DIALLED, found), [("203.0.113.1",)])
+        print(f"RSS {before} kB before a look at 10,000 connections, {after} kB after it", file=sys.stderr)
+        if "SANITIZE" not in flags():
+            self.assertLess(after, before + 2048)
+            self.assertTrue(all(ok and us < 150000 for ok, _, us in of(HEALTH, found)), of(HEALTH, found))
+
+
+class Usage(Case):
+    def ranks(self, socket_path, *names, wait=500):
+        ranks = os.path.join(BUILD, "tests", "ranks")
+        run = subprocess.run([ranks, socket_path, str(wait), *names], stdout=subprocess.PIPE, timeout=20, check=True)
+        return [int(line) for line in run.stdout.split()]
+
+    def test_in_use_comes_before_tested_and_that_before_the_rest(self):
+        api = self.api()
+        tested = [{"time": "2026-01-02T03:04:05Z", "delay": 20}]
+        api.answers = {
+            "/group": {"proxies": [
+                proxy("G", "Selector", now="H"), proxy("H", "URLTest", now="leaf"), proxy("P", "Fallback", now="far"),
+                proxy("C1", "Selector", now="C2"), proxy("C2", "Selector", now="C1")]},
+            "/connections": {"connections": [connection("live", "203.0.113.1")]},
+            "/proxies": {"proxies": {p["name"]: p for p in (
+                proxy("leaf", "Trojan"), proxy("live", "Trojan"), proxy("tested", "Trojan", history=tested),
+                proxy("dead", "Trojan", history=tested, alive=False), proxy("idle", "Trojan"))}},
+            "/providers/proxies": {"providers": {"p": {"proxies": [
+                proxy("far", "Vless"), proxy("also tested", "Vless", history=tested)]}}}}
+        names = ["leaf", "far", "live", "tested", "also tested", "dead", "idle", "nobody", "C1"]
+        self.assertEqual(self.ranks(api.server_address, *names), [0, 0, 0, 1, 1, 2, 2, 2, 2])
+
+    def test_without_an_answer_all_are_the_rest_within_half_a_second(self):
+        api = self.api()
+        self.assertEqual(self.ranks(api.server_address, "a"), [2])
+        api.delay = 2
+        for path in (os.path.join(self.home, "none.sock"), api.server_address):
+            begin = time.monotonic()
+            self.assertEqual(self.ranks(path, "a", wait=60000), [2])
+            self.assertLess(time.monotonic() - begin, 0.9)
+
+    def test_a_part_of_the_answers_is_better_than_none(self):
+        api = self.api()
+        api.answers = {"/group": {"proxies": [proxy("G", "Selector", now="a")]}, "/proxies": b" " * (5 << 20),
+                       "/connections": b"{"}
+        self.assertEqual(self.ranks(api.server_address, "a", "b"), [0, 2])
 
 
 class List(Case):

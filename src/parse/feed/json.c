@@ -48,7 +48,7 @@ static int32_t unit(const char *at)
 	return (int32_t)strtol(hex, NULL, 16);
 }
 
-/* Behind \uXXXX, a pair of them perhaps; half a pair and NUL become U+FFFD. */
+/* Behind \uXXXX, a pair of them perhaps; half a pair becomes U+FFFD, and NUL, which would end the text, \1. */
 static char *unicode_end(char *at)
 {
 	int32_t first = unit(at + 2), second = first >= 0 && at[6] == '\\' && at[7] == 'u' ? unit(at + 8) : -1;
@@ -57,7 +57,9 @@ static char *unicode_end(char *at)
 		return NULL;
 	if (first >= 0xd800 && first < 0xdc00 && second >= 0xdc00 && second < 0xe000)
 		return at + 12;
-	if (first == 0 || (first >= 0xd800 && first < 0xe000))
+	if (first == 0)
+		at[5] = '1';
+	else if (first >= 0xd800 && first < 0xe000)
 		memcpy(at + 2, "fffd", 4);
 	return at + 6;
 }

@@ -2,7 +2,7 @@
  * json: an object as Go's encoding/json reads it into a map: keys exactly as
  * written, the last of equal ones counts. cJSON builds the tree; what it takes
  * and Go does not (leading zeros, raw controls, a BOM, "\uZZZZ", 1e400) is refused
- * first, what Go takes and it does not (half a surrogate pair) becomes U+FFFD. Pure.
+ * first, what Go takes and it does not (half a surrogate pair) becomes U+FFFD, a NUL \1. Pure.
  */
 #ifndef FEED_JSON_H
 #define FEED_JSON_H

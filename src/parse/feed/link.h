@@ -12,7 +12,6 @@ struct link {
 	unsigned found;		 /* endpoints so far */
 	char *body;		 /* behind "://", NUL-terminated, to be changed */
 	char *scratch;		 /* as many bytes as the body has, with its NUL, and two more */
-	bool http;		 /* the scheme is http or https */
 	bool realm;		 /* the scheme ends in +realm */
 	struct url url;		 /* by link_url */
 	const char *host, *port; /* by link_url or link_split */
@@ -22,7 +21,7 @@ struct link {
 /* What reads a link: NULL, or why Mihomo skips it or can not dial it (a static text). */
 typedef const char *(*link_reader)(struct link *l);
 
-extern const char link_no_memory[];
+extern const char link_no_memory[], link_no_host[];
 
 /* Takes the body apart, host and port too. */
 const char *link_url(struct link *l);

@@ -12,7 +12,7 @@
 #include "parse/feed/link.h"
 #include "parse/feed/number.h"
 
-const char link_no_memory[] = "out of memory";
+const char link_no_memory[] = "out of memory", link_no_host[] = "not a host";
 
 static const struct scheme {
 	const char *name;
@@ -103,7 +103,7 @@ bool links_first(const char *bytes, size_t len)
 
 const char *link_url(struct link *l)
 {
-	const char *why = url_parse(&l->url, l->body, l->http);
+	const char *why = url_parse(&l->url, l->body);
 
 	if (!why)
 		url_split(l->url.authority, &l->host, &l->port);
@@ -123,7 +123,7 @@ const char *link_dial(struct link *l, enum endpoint_kind kind, const char *name,
 	if (*host == '\0')
 		return "no host";
 	if (*host == '[' || host_clean(host, clean) < 0)
-		return "not a host";
+		return link_no_host;
 	if (port < 0 || port > UINT16_MAX)
 		return "the port is out of range";
 	l->sink->found(l->sink->ctx, &(const struct endpoint){ .host = clean,
@@ -169,7 +169,6 @@ static const char *read_link(struct link *l, const struct line *line, const stru
 	copy_text(l->body, line->at + line->scheme_len + 3, len);
 	l->scratch = l->body + len + 1;
 	l->transport = scheme->transport;
-	l->http = strncmp(scheme->name, "http", 4) == 0;
 	l->realm = strchr(scheme->name, '+') != NULL;
 	why = scheme->read(l);
 	free(l->query.params);

@@ -72,7 +72,7 @@ static bool names_a_method(const struct link *l)
 
 const char *link_ss(struct link *l)
 {
-	const char *why = url_parse(&l->url, l->body, false), *name = l->url.fragment;
+	const char *why = url_parse(&l->url, l->body), *name = l->url.fragment;
 	char *all = l->url.authority;
 	size_t n;
 
@@ -81,7 +81,7 @@ const char *link_ss(struct link *l)
 	if (!strchr(all, ':')) {
 		if (base64_read(all, strlen(all), BASE64_STD, all, &n) < 0)
 			return "no port, and not unpadded base64 of all";
-		why = strlen(all) == n ? url_parse(&l->url, all, false) : "a control character";
+		why = strlen(all) == n ? url_parse(&l->url, all) : "a control character";
 		if (why)
 			return why;
 	}

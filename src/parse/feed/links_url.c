@@ -71,8 +71,9 @@ static const char *realm(struct link *l)
 	size_t at = 0;
 
 	l->transport = "tcp";
-	why = number_decimal(port, &number) < 0 ? "the port is not a number"
-						: link_dial(l, ENDPOINT_REALM, l->url.fragment, l->host, number, "");
+	why = "the port is not a number"; /* as the outbound's own port, and as that of the https URL */
+	if (number_int(port, &number) == 0 && number_decimal(port, &number) == 0)
+		why = link_dial(l, ENDPOINT_REALM, l->url.fragment, l->host, number, "");
 	l->transport = "udp";
 	while (!why && (stun = url_next(&l->query, &at, "stun"))) {
 		uint16_t stun_port = 3478; /* RFC 8489, 8.1 */
@@ -197,7 +198,7 @@ static const char *download(struct link *l)
 
 const char *link_vless(struct link *l)
 {
-	const char *why = url_parse(&l->url, l->body, false);
+	const char *why = url_parse(&l->url, l->body), *other = NULL;
 	char *authority = l->url.authority;
 	size_t n;
 
@@ -210,5 +211,7 @@ const char *link_vless(struct link *l)
 	}
 	url_split(authority, &l->host, &l->port);
 	why = link_v(l);
-	return why ? why : download(l);
+	if (!why || why == link_no_host)
+		other = download(l);
+	return why ? why : other;
 }

@@ -67,32 +67,30 @@ static int parse_yaml(const char *bytes, size_t len, const struct endpoint_sink 
 	return r;
 }
 
-static void ignore(void *ctx, struct doc *d, struct doc_node *element)
+static void pass_over(void *ctx, struct doc *d, struct doc_node *element)
 {
 	(void)ctx;
 	(void)d;
 	(void)element;
 }
 
-/* Entries are told as they are read: with links about, it must be known before whether YAML has the say. */
-static bool holds_map(const char *bytes, size_t len)
+static bool is_yaml_map(const char *bytes, size_t len)
 {
-	const struct doc_stream quiet = { "proxies", ignore, NULL };
-	struct err e = ERR_INIT;
-	uint32_t line;
+	const struct doc_stream entries = { "proxies", pass_over, NULL };
 	struct doc *d;
-	int r = doc_load_stream(&d, bytes, len, &quiet, &line, &e);
-	bool map = r < 0 ? r != -EINVAL : doc_is_null(d->root) || d->root->kind == DOC_MAP;
+	uint32_t line;
+	int r = doc_load_stream(&d, bytes, len, &entries, &line, NULL);
+	bool map = r == 0 && d->root && d->root->kind == DOC_MAP;
 
 	if (r == 0)
 		doc_free(d);
-	return map;
+	return map || r == -E2BIG || r == -ENOMEM; /* to be told why */
 }
 
 /* As Mihomo does: YAML that holds a map is never read as links. */
 static int parse_text(const char *bytes, size_t len, const struct endpoint_sink *sink)
 {
-	if (links_first(bytes, len) || (links_any(bytes, len) && !holds_map(bytes, len)))
+	if (links_first(bytes, len) || (links_any(bytes, len) && !is_yaml_map(bytes, len)))
 		return links_parse(bytes, len, sink);
 	return parse_yaml(bytes, len, sink);
 }

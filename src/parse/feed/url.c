@@ -7,8 +7,6 @@
 
 #include "clashsup/addr.h"
 
-#define PARAMS_MAX 10000
-
 static int hex(char c)
 {
 	if (c >= '0' && c <= '9')
@@ -38,12 +36,7 @@ static const char *unescape(char *text, bool plus)
 		if (byte < 0)
 			return bad_escape;
 		from += coded ? 3 : 1;
-		if (byte == 0) {
-			memcpy(to, "\xef\xbf\xbd", 3);
-			to += 3;
-		} else {
-			*to++ = (char)byte;
-		}
+		*to++ = byte ? (char)byte : '\1';
 	}
 	*to = '\0';
 	return NULL;
@@ -83,15 +76,14 @@ static const char *parse_bracketed(char *host)
 	return good ? NULL : "not an IPv6 address between brackets";
 }
 
-static const char *parse_host(char *host, bool http)
+static const char *parse_host(char *host)
 {
-	char *bracket = strrchr(host, '['), *colon;
+	char *bracket = strrchr(host, '['), *colon = strrchr(host, ':');
 
 	if (bracket == host)
 		return parse_bracketed(host);
 	if (bracket)
 		return "a bracket within the host";
-	colon = http ? strchr(host, ':') : strrchr(host, ':');
 	if (colon && !port_or_nothing(colon))
 		return "the port is not a number";
 	return unescape_host(host);
@@ -124,7 +116,7 @@ static char *cut(char *text, int at)
 	return end + 1;
 }
 
-const char *url_parse(struct url *u, char *text, bool http)
+const char *url_parse(struct url *u, char *text)
 {
 	const char *why;
 	char *path, *at;
@@ -140,7 +132,7 @@ const char *url_parse(struct url *u, char *text, bool http)
 	u->authority = at ? at + 1 : text;
 	if (at)
 		*at = '\0';
-	why = parse_host(u->authority, http);
+	why = parse_host(u->authority);
 	if (!why && at)
 		why = parse_user(u, text);
 	if (!why)
@@ -180,7 +172,7 @@ int url_query(struct url_query *q, char *query)
 	size_t max = count(query, '&') + 1;
 	char *next;
 
-	*q = (struct url_query){ .malformed = max > PARAMS_MAX };
+	*q = (struct url_query){ .malformed = max > URL_PARAMS_MAX };
 	if (q->malformed)
 		return 0;
 	q->params = calloc(max, sizeof(*q->params));

@@ -1,7 +1,7 @@
 /*
  * url: the part of Go's net/url (1.26) that decides which share links Mihomo
  * reads and what they say. Texts are taken apart and decoded where they lie.
- * A decoded NUL becomes U+FFFD, so that texts end where they end. Pure.
+ * A decoded NUL becomes \1, so that texts end where they end. Pure.
  */
 #ifndef FEED_URL_H
 #define FEED_URL_H
@@ -19,10 +19,11 @@ struct url {
 };
 
 /*
- * `text` is what follows "scheme://"; `http` = the scheme is http or https, which
- * allow no second colon. NULL, or why Go refuses it (a static text).
+ * `text` is what follows "scheme://". NULL, or why Go refuses it (a static text).
+ * A host may hold colons, with http and https too: Mihomo's go.mod says Go 1.20,
+ * which switches the stricter rule of Go 1.26 off.
  */
-const char *url_parse(struct url *u, char *text, bool http);
+const char *url_parse(struct url *u, char *text);
 
 /* Parts an authority in place: brackets off the host; "" = no port. A port is digits only, of any number. */
 void url_split(char *authority, const char **host, const char **port);
@@ -37,7 +38,9 @@ struct url_query {
 	bool malformed; /* some were left out */
 };
 
-/* 0 or -ENOMEM. More than Go's 10,000 parameters: malformed, and none is there. */
+#define URL_PARAMS_MAX 10000 /* with more of them, none is there */
+
+/* 0 or -ENOMEM. */
 int url_query(struct url_query *q, char *query);
 
 /* The first value of a key, "" without one. */
