@@ -34,12 +34,16 @@ ALLOWED = {
     "repeated name": "exclude-type may have left out the first of that name",
     "Proxy:": "the key of old files, which Mihomo refuses",
     "base64 of YAML": "read as the first versions did; Mihomo refuses it",
+    "laxer syntax": "libyaml takes %YAML 1.2 and \\\\/ in quotes; Mihomo refuses the file",
+    "behind the document": "go-yaml looks two tokens behind the first document's end, and refuses all for what it sees",
     "repeated key": "libyaml takes repeated keys; Mihomo refuses the file",
     "beside broken YAML": "another part of the file does not fit, so Mihomo refuses it",
 }
 
 # What Mihomo would try and we leave out: no dial comes of it.
 IMPOSSIBLE = "a host that no DNS server can have"
+# For the same look behind a first document's end it may take the whole for links: we see a map without proxies.
+BEHIND = "links behind a document"
 
 
 class Input:
@@ -169,6 +173,9 @@ class Verdict:
         self.missing = must - told
         self.invented = told - must
         self.used = collections.Counter()
+        if theirs.get("behind"):
+            self.used[BEHIND] = sum(self.missing.values())
+            self.missing.clear()
         self.used[IMPOSSIBLE] = sum(impossible(e["host"]) for e in theirs["endpoints"])
         for e in theirs["loose"]:
             if e["why"] in ALLOWED and self.invented[key(e)] > 0:

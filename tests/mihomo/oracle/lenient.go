@@ -2,15 +2,65 @@ package main
 
 import (
 	"encoding/base64"
+	"regexp"
 	"strings"
+	"unicode/utf16"
 
 	"gopkg.in/yaml.v3"
 )
 
 // lenient fills Loose for bytes that Mihomo refuses as a whole, where another reader may understand them.
 func (a *answer) lenient(bytes []byte) {
-	a.tree("", bytes)
-	a.tree("base64 of YAML", unwrapped(bytes))
+	for _, form := range []struct {
+		why   string
+		bytes []byte
+	}{
+		{"", bytes},
+		{"laxer syntax", lax(bytes)},
+		{"behind the document", first(bytes)},
+		{"base64 of YAML", unwrapped(bytes)},
+	} {
+		var document yaml.Node
+		if yaml.Unmarshal(form.bytes, &document) == nil && len(document.Content) > 0 {
+			a.tree(form.why, document.Content[0])
+			return
+		}
+	}
+}
+
+// lax makes what go-yaml alone refuses into what it takes.
+func lax(bytes []byte) []byte {
+	return []byte(strings.NewReplacer("%YAML 1.2", "%YAML 1.1", `\/`, "/").Replace(utf8(bytes)))
+}
+
+func utf8(bytes []byte) string {
+	if len(bytes) < 2 || bytes[0]^bytes[1] != 0xff^0xfe {
+		return string(bytes)
+	}
+	low := int(bytes[1] & 1) // FF FE: the low byte comes first
+	units := make([]uint16, len(bytes)/2)
+	for i := range units {
+		units[i] = uint16(bytes[2*i+1-low]) | uint16(bytes[2*i+low])<<8
+	}
+	return string(utf16.Decode(units))
+}
+
+var ends = regexp.MustCompile(`[}\]][ \t]*[\r\n]|[\r\n](---|\.\.\.)\s`)
+
+// first is the first document alone: go-yaml looks two tokens further.
+func first(bytes []byte) []byte {
+	for _, end := range ends.FindAllIndex(bytes, -1) {
+		var document yaml.Node
+		begin := bytes[:end[0]+1]
+		if yaml.Unmarshal(begin, &document) != nil || len(document.Content) == 0 {
+			continue
+		}
+		root := document.Content[0]
+		if root.Kind == yaml.MappingNode && (root.Style&yaml.FlowStyle != 0 || begin[end[0]] < ' ') {
+			return begin
+		}
+	}
+	return nil
 }
 
 // unwrapped is what is in base64 of either alphabet, padded or not, broken into lines or not.
@@ -25,16 +75,11 @@ func unwrapped(bytes []byte) []byte {
 }
 
 // tree reads the nodes, which repeated keys, wrong types and other names do not stop.
-func (a *answer) tree(why string, bytes []byte) {
-	var document yaml.Node
-	if yaml.Unmarshal(bytes, &document) != nil || len(document.Content) == 0 {
+func (a *answer) tree(why string, root *yaml.Node) {
+	if root.Kind != yaml.MappingNode {
 		return
 	}
 	for _, first := range []bool{true, false} {
-		root := document.Content[0]
-		if root.Kind != yaml.MappingNode {
-			return
-		}
 		for i := 0; i < len(root.Content); i += 2 {
 			switch root.Content[i].Value {
 			case "proxies":
@@ -74,10 +119,13 @@ func or(why, otherwise string) string {
 	return why
 }
 
-// unique is a copy without the earlier or later ones of repeated keys.
+// unique is a copy without the earlier or later ones of repeated keys, and without broken base64.
 func unique(node *yaml.Node, first bool) *yaml.Node {
 	out := *node
 	out.Content = nil
+	if _, err := base64.StdEncoding.DecodeString(node.Value); node.Tag == "!!binary" && err != nil {
+		out.Tag = "!!str"
+	}
 	at := map[string]int{}
 	for i, child := range node.Content {
 		if node.Kind != yaml.MappingNode {

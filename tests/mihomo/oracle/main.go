@@ -29,6 +29,8 @@ type answer struct {
 	Endpoints []endpoint `json:"endpoints"`
 	// What it does not dial but a lenient reader may tell: why, and what.
 	Loose []loose `json:"loose"`
+	// Links were read since go-yaml did not like what is behind a first document.
+	Behind bool `json:"behind"`
 }
 
 type loose struct {
@@ -127,6 +129,10 @@ func read(bytes []byte) ([]map[string]any, error) {
 	return schema.Proxies, nil
 }
 
+func broken(bytes []byte) bool {
+	return yaml.Unmarshal(bytes, new(any)) != nil
+}
+
 func judge(path string) (a answer) {
 	a = answer{File: path, Endpoints: []endpoint{}, Loose: []loose{}}
 	defer func() {
@@ -142,6 +148,7 @@ func judge(path string) (a answer) {
 	mappings, err := read(bytes)
 	if err == nil {
 		a.entries(mappings)
+		a.Behind = broken(bytes) && first(bytes) != nil
 	} else {
 		a.refuse("%v", err)
 		a.lenient(bytes)
