@@ -53,6 +53,7 @@ static void report_net(const struct supervisor *s, struct report *r)
 	r->extract.names = s->servers.summary.names;
 	r->extract.unresolved = s->servers.summary.unresolved;
 	r->extract.skipped = s->servers.summary.skipped;
+	r->extract.missed = s->servers.missed;
 }
 
 /* What the present state waits for, in one sentence. */
@@ -178,7 +179,7 @@ char *control_handle(void *ctx, const struct ctl_request *request)
 	case CTL_REFRESH:
 		if (!s->servers.on)
 			return ctl_answer_error("there is no set to refresh: TProxy is not applied");
-		servers_extract(&s->servers, false);
+		servers_extract(&s->servers, SERVERS_ASKED);
 		break;
 	case CTL_CMDS:
 		return ctl_answer_error("unknown command");

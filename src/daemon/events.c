@@ -7,6 +7,7 @@
 #include "clashsup/io.h"
 #include "clashsup/log.h"
 #include "clashsup/procfs.h"
+#include "clashsup/scan.h"
 #include "daemon/clock.h"
 #include "daemon/supervisor.h"
 
@@ -83,6 +84,8 @@ static void run_action(void *ctx, enum lifecycle_action action)
 		check_cancel(s->check);
 		break;
 	case ACT_SPAWN:
+		if (s->machine.life.tproxy)
+			servers_extract(&s->servers, SERVERS_START);
 		s->starts++;
 		s->child_since = now();
 		mihomo_start(&s->mihomo);
@@ -106,7 +109,7 @@ static void run_action(void *ctx, enum lifecycle_action action)
 		arm(s);
 		break;
 	case ACT_EXTRACT:
-		servers_extract(&s->servers, false);
+		servers_extract(&s->servers, SERVERS_ARMED);
 		break;
 	case LIFECYCLE_ACTIONS:
 		break;
@@ -206,10 +209,10 @@ static void on_net(void *ctx, enum net_event event)
 	struct supervisor *s = ctx;
 
 	if (event == NET_EV_SETS) {
-		servers_on(&s->servers);
 		if (!s->recovering && !s->net.failures)
 			log_info(LOG_CLASH, "Empty ipset %s created (will be populated asynchronously)",
 				 s->settings->ipset.name);
+		servers_on(&s->servers);
 		return;
 	}
 	if (event == NET_EV_REMOVED)
@@ -235,6 +238,20 @@ static void on_verdict(void *ctx, enum policy_verdict verdict)
 	machine_post(&s->machine, verdict == PROBE_HANG ? EV_HANG : EV_ANSWER);
 }
 
+static void on_dialled(void *ctx, const struct addr *a)
+{
+	struct supervisor *s = ctx;
+
+	servers_dialled(&s->servers, a);
+}
+
+static void on_filled(void *ctx)
+{
+	struct supervisor *s = ctx;
+
+	net_filled(&s->net);
+}
+
 static void on_ask_port(void *ctx, uint16_t port)
 {
 	struct supervisor *s = ctx;
@@ -244,8 +261,11 @@ static void on_ask_port(void *ctx, uint16_t port)
 
 static int watch_files(struct supervisor *s, const struct config_facts *facts, struct err *e)
 {
+	const char *strays = s->settings->extract.provider_dir;
 	int r = watch_add(s->watch, s->config, e);
 
+	if (r == 0)
+		r = watch_add(s->watch, strays[0] ? strays : s->home, e);
 	for (size_t i = 0; i < facts->n_watch && r == 0; i++)
 		r = watch_add(s->watch, facts->watch[i], e);
 	return r;
@@ -280,6 +300,7 @@ static void adopt(struct supervisor *s, const struct config_facts *facts)
 	s->mihomo.patch_port = facts->patch_port;
 	memcpy(s->servers.fake, facts->fake, sizeof(s->servers.fake));
 	s->servers.n_fake = facts->n_fake;
+	s->servers.read &= facts->unchanged;
 	watch_config(s, facts);
 }
 
@@ -324,7 +345,7 @@ static void on_file(void *ctx, const char *path)
 	if (strcmp(path, s->config) == 0)
 		machine_post(&s->machine, EV_CONFIG);
 	else
-		servers_extract(&s->servers, false);
+		servers_extract(&s->servers, SERVERS_FILES);
 }
 
 static void on_timer(struct ev_loop *loop, ev_timer *w, int revents)
@@ -413,7 +434,7 @@ static void on_signal(struct ev_loop *loop, ev_signal *w, int revents)
 		return;
 	}
 	machine_post(&s->machine, EV_CONFIG);
-	servers_extract(&s->servers, false);
+	servers_extract(&s->servers, SERVERS_ASKED);
 }
 
 static void on_log_writable(struct ev_loop *loop, ev_io *w, int revents)
@@ -464,6 +485,7 @@ void events_wire(struct supervisor *s)
 				     .helper_path = s->helper_path,
 				     .ids = s->ids,
 				     .tell = on_verdict,
+				     .dialled = on_dialled,
 				     .ctx = s };
 	s->servers = (struct servers){ .loop = s->loop,
 				       .reaper = &s->reaper,
@@ -472,7 +494,9 @@ void events_wire(struct supervisor *s)
 				       .home = s->home,
 				       .helper_fd = s->helper_fd,
 				       .helper_path = s->helper_path,
-				       .ids = s->ids };
+				       .ids = s->ids,
+				       .filled = on_filled,
+				       .ctx = s };
 }
 
 void events_watch(struct supervisor *s)
@@ -511,7 +535,7 @@ int events_open(struct supervisor *s, struct err *e)
 	if (r == 0)
 		r = servers_init(&s->servers, e);
 	if (r == 0)
-		r = watch_open(&s->watch, s->loop, on_file, s, e);
+		r = watch_open(&s->watch, s->loop, on_file, scan_yaml_name, s, e);
 	if (r == 0)
 		r = io_path(path, sizeof(path), e, "%s%s", socket[0] ? socket : s->settings->state.run,
 			    socket[0] ? "" : "/control.sock");

@@ -26,6 +26,10 @@ int usage_error(const char *usage);
 /* A record on standard output; the program ends when nobody reads it. */
 void emit(const struct wire_record *r);
 
+/* From now on records wait until there are many, or for emit_flush. */
+void emit_buffered(void);
+void emit_flush(void);
+
 /* A line for the log, the first HELPER_NOTES_MAX of them; *count says how many there were. */
 void emit_note(unsigned *count, bool warn, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 

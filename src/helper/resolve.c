@@ -16,6 +16,7 @@
 #define FIRST_PAUSE(timeout_ms) ((timeout_ms) / 20)
 #define NEXT_PAUSE(pause_ms) ((pause_ms)*5 / 4)
 #define FAILURES_MAX 2 /* of a server that says it cannot */
+#define DEAF_MAX 128   /* when nobody has said anything to so many names, the rest is given up */
 #define GRACE_MS 100   /* for the other servers, when one has answered: at least */
 
 struct batch {
@@ -27,6 +28,8 @@ struct batch {
 	void *ctx;
 	struct lookup *active[RESOLVE_CONCURRENCY_MAX];
 	unsigned n_active;
+	unsigned unheard; /* names done before anybody had said anything */
+	bool heard;	  /* somebody said something to one */
 };
 
 int64_t resolve_now_ms(void)
@@ -215,8 +218,24 @@ static const char *reason(const struct batch *b, const struct lookup *l, int64_t
 	return least->why ? least->why : "no answer in time";
 }
 
+/* A network that is down is not waited for with every name. */
+static bool is_deaf(const struct batch *b)
+{
+	return !b->heard && b->unheard >= DEAF_MAX;
+}
+
+static bool was_heard(const struct lookup *l)
+{
+	for (size_t i = 0; i < l->n_questions; i++)
+		if (l->questions[i].outcome >= OUT_FAILED)
+			return true;
+	return false;
+}
+
 static void finish(struct batch *b, struct lookup *l, int64_t now)
 {
+	b->heard = b->heard || was_heard(l);
+	b->unheard += !b->heard;
 	b->done(b->ctx, l->index,
 		&(struct resolve_answer){ .addrs = l->addrs,
 					  .n = l->n,
@@ -232,14 +251,15 @@ static void begin_some(struct batch *b, int64_t now)
 	unsigned most = b->plan->concurrency < RESOLVE_CONCURRENCY_MAX ? b->plan->concurrency : RESOLVE_CONCURRENCY_MAX;
 
 	for (; b->next < b->n && b->n_active < (most ? most : 1); b->next++) {
-		struct lookup *l = now < b->plan->deadline_ms ? lookup_new(b, b->next) : NULL;
+		const char *why = now >= b->plan->deadline_ms ? "the time is up"
+				  : is_deaf(b)		      ? "no name server answers"
+							      : NULL;
+		struct lookup *l = why ? NULL : lookup_new(b, b->next);
 
 		if (l)
 			b->active[b->n_active++] = l;
 		else
-			b->done(b->ctx, b->next,
-				&(struct resolve_answer){ .why = now < b->plan->deadline_ms ? "out of memory"
-											    : "the time is up" });
+			b->done(b->ctx, b->next, &(struct resolve_answer){ .why = why ? why : "out of memory" });
 	}
 }
 

@@ -207,7 +207,8 @@ void resolver_dns_cancel(struct resolver_dns *d)
 static int open_channel(struct channel *c, bool tcp, int64_t timeout_ms)
 {
 	struct in_addr nobody = { 0 };
-	struct ares_options o = { .flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES | (tcp ? ARES_FLAG_USEVC : 0),
+	struct ares_options o = { .flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES | ARES_FLAG_NOCHECKRESP |
+					   (tcp ? ARES_FLAG_USEVC : 0),
 				  .timeout = (int)timeout_ms,
 				  .tries = 1,
 				  .ndots = 1,

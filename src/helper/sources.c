@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "clashsup/io.h"
+#include "clashsup/scan.h"
 #include "clashsup/wire.h"
 #include "parse/feed/mihomo_yaml.h"
 #include "parse/feed/provider.h"
@@ -130,9 +131,7 @@ static void read_config(struct sources *s, struct doc **config_out)
 
 static int is_yaml(const struct dirent *d)
 {
-	const char *dot = strrchr(d->d_name, '.');
-
-	return d->d_name[0] != '.' && dot && (strcmp(dot, ".yaml") == 0 || strcmp(dot, ".yml") == 0);
+	return scan_yaml_name(d->d_name);
 }
 
 /* A file that nobody refers to counts when it has proxies; whatever else lies there is no concern of ours. */

@@ -22,7 +22,15 @@ struct fixture {
 	struct settings settings;
 	struct ipset *ipset;
 	struct servers servers;
+	unsigned filled; /* how often it was told that all is in the sets */
 };
+
+static void filled(void *ctx)
+{
+	struct fixture *f = ctx;
+
+	f->filled++;
+}
 
 static struct fixture *begin(void)
 {
@@ -40,7 +48,9 @@ static struct fixture *begin(void)
 				       .run_dir = "/nowhere",
 				       .home = "/nowhere",
 				       .helper_fd = -1,
-				       .helper_path = "clashsup-helper" };
+				       .helper_path = "clashsup-helper",
+				       .filled = filled,
+				       .ctx = f };
 	assert_int_equal(servers_init(&f->servers, NULL), 0);
 	ledger_begin(f->servers.ledger);
 	for (int i = 0; i < MANY; i++) {
@@ -118,7 +128,7 @@ static void without_any_memory_the_set_is_empty_and_nothing_is_forgotten(void **
 
 static void extraction_fails(struct fixture *f, const char *why)
 {
-	servers_extract(&f->servers, false);
+	servers_extract(&f->servers, SERVERS_ASKED);
 	assert_non_null(strstr(f->servers.warning, "the last extraction failed: "));
 	if (!strstr(f->servers.warning, why))
 		fail_msg("\"%s\" does not say \"%s\"", f->servers.warning, why);

@@ -38,7 +38,7 @@ class TheClient(HouseCase):
         self.assertEqual(status["backends"]["iptables"], "ok")
         self.assertLessEqual({"ok", "latency_ms", "fails"}, set(status["probe"]))
         self.assertLessEqual(
-            {"running", "last", "duration_ms", "endpoints", "names", "unresolved", "skipped"}, set(status["extract"])
+            {"running", "last", "duration_ms", "endpoints", "names", "unresolved", "skipped", "missed"}, set(status["extract"])
         )
         self.assertIsInstance(status["warnings"], list)
 

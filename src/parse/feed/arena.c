@@ -29,7 +29,7 @@ void *arena_alloc(struct arena *a, size_t size)
 	return b->bytes + b->used - size;
 }
 
-const char *arena_text(struct arena *a, const void *text, size_t len)
+char *arena_text(struct arena *a, const void *text, size_t len)
 {
 	char *copy = arena_alloc(a, len + 1);
 

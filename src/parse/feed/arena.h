@@ -18,8 +18,8 @@ struct arena_mark {
 	size_t used;
 };
 
-void *arena_alloc(struct arena *a, size_t size);		       /* aligned to 8; NULL = out of memory */
-const char *arena_text(struct arena *a, const void *text, size_t len); /* a copy with a NUL */
+void *arena_alloc(struct arena *a, size_t size);		 /* aligned to 8; NULL = out of memory */
+char *arena_text(struct arena *a, const void *text, size_t len); /* a copy with a NUL */
 
 struct arena_mark arena_mark(const struct arena *a);
 void arena_release(struct arena *a, struct arena_mark to);

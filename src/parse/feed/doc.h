@@ -33,7 +33,7 @@ struct doc_item;
 
 struct doc_node {
 	uint8_t kind;  /* enum doc_kind */
-	bool plain;    /* of a scalar: neither quotes nor a tag; of others: block style */
+	bool plain;    /* of a scalar: it may be a number, null and so on; of others: block style */
 	bool open;     /* still being read: an alias to it would contain itself */
 	uint32_t line; /* from 1 */
 	uint32_t stamp;
@@ -104,8 +104,17 @@ struct doc_node *doc_find(struct doc *d, struct doc_node *map, const char *key);
 
 /* What a scalar means. */
 bool doc_is_null(const struct doc_node *n);	/* absent, empty, ~ or null */
-const char *doc_text(const struct doc_node *n); /* NULL for null, true, false, lists and maps */
-bool doc_true(const struct doc_node *n);	/* true, yes, on and alike, without quotes */
+const char *doc_text(const struct doc_node *n); /* as written; NULL for null, true, false, lists and maps */
+bool doc_true(const struct doc_node *n);	/* true, yes, on and alike */
+
+#define DOC_NUMBER_TEXT 80
+
+/*
+ * The same in proxies, which Mihomo reads from untyped values: a number becomes a text
+ * (1.5 is "1.5E+00", 0x1bb is "443"), in `number` or static, and 1 is true.
+ */
+const char *doc_string(const struct doc_node *n, char number[DOC_NUMBER_TEXT]);
+bool doc_flag(const struct doc_node *n);
 
 /* Base prefixes as Go has them: 0443 is 291; a plain float is cut. 0, or -EINVAL. */
 int doc_int(const struct doc_node *n, int64_t *out);

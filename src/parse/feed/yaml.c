@@ -5,18 +5,20 @@
 #include <yaml.h>
 
 #include <errno.h>
+#include <nettle/base64.h>
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "parse/feed/doc.h"
+#include "parse/feed/source.h"
 
 /* Look-ups may take this much and a share of the size: far above what honest files need. */
 #define BUDGET_BASE (4u * 1024 * 1024)
 #define BUDGET_PER_BYTE 32
 
-#define HEAD_STEP 1024	  /* bytes fed at once before the document has begun */
-#define PERCENTS_MAX 4096 /* among them */
+#define BINARY_TAG "tag:yaml.org,2002:binary"
+#define MERGE_TAG "tag:yaml.org,2002:merge"
 
 struct anchor {
 	const char *name;
@@ -40,10 +42,7 @@ struct builder {
 	unsigned column;
 	struct err *err;
 
-	const char *bytes;
-	size_t len, at, event_at; /* fed so far; fed when the present event was complete */
-	unsigned percents;	  /* before the document's start: each may be a directive */
-	bool started, refused;
+	struct source source;
 
 	const struct doc_stream *stream;
 	struct doc_node *streamed; /* the list whose elements are told */
@@ -106,9 +105,12 @@ static int refer(struct builder *b, const yaml_char_t *name, struct doc_node **o
 
 	if (!known)
 		return err_set(b->err, EINVAL, "the alias *%.64s has no anchor", wanted.name);
-	if ((*known)->node->open)
-		return err_set(b->err, EINVAL, "the anchor &%.64s contains itself", wanted.name);
 	*out = (*known)->node;
+	if ((*known)->node->open) { /* go-yaml minds only where it is read: nothing can be meant by it */
+		*out = new_node(b, DOC_SCALAR, true);
+		if (*out)
+			(*out)->text = "";
+	}
 	return 0;
 }
 
@@ -161,17 +163,51 @@ static int place(struct builder *b, struct doc_node *n)
 	return 0;
 }
 
+/* May it be a number, null and so on? Tags that are not known make texts, as quotes do. */
+static bool may_be_other(const yaml_event_t *ev)
+{
+	static const char *const tags[] = { YAML_INT_TAG,	YAML_FLOAT_TAG, YAML_BOOL_TAG, YAML_NULL_TAG,
+					    YAML_TIMESTAMP_TAG, MERGE_TAG,	NULL };
+	const char *tag = (const char *)ev->data.scalar.tag;
+	size_t i = 0;
+
+	if (!tag || strcmp(tag, "!") == 0)
+		return ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
+	while (tags[i] && strcmp(tag, tags[i]) != 0)
+		i++;
+	return tags[i] != NULL;
+}
+
+/* Base64, in place. Of what is no such thing nothing can be said: go-yaml refuses the document. */
+static size_t decode_binary(char *text, size_t len)
+{
+	struct base64_decode_ctx ctx;
+	size_t n = len;
+
+	base64_decode_init(&ctx);
+	if (!base64_decode_update(&ctx, &n, (uint8_t *)text, len, text) || !base64_decode_final(&ctx))
+		n = 0;
+	text[n] = '\0';
+	return n;
+}
+
 static int scalar(struct builder *b, const yaml_event_t *ev)
 {
-	bool plain = ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE && !ev->data.scalar.tag;
-	struct doc_node *n = new_node(b, DOC_SCALAR, plain);
+	const char *tag = (const char *)ev->data.scalar.tag;
+	struct doc_node *n = new_node(b, DOC_SCALAR, may_be_other(ev));
+	char *text = n ? arena_text(&b->doc->arena, ev->data.scalar.value, ev->data.scalar.length) : NULL;
+	size_t len;
 
-	if (!n)
+	if (!text)
 		return out_of_memory(b);
-	n->text = arena_text(&b->doc->arena, ev->data.scalar.value, ev->data.scalar.length);
-	if (!n->text)
-		return out_of_memory(b);
-	n->len = (uint32_t)ev->data.scalar.length;
+	len = source_restore(&b->source, text, ev->data.scalar.length);
+	if (tag && strcmp(tag, BINARY_TAG) == 0)
+		len = decode_binary(text, len);
+	for (size_t i = 0; i < len; i++)
+		if (text[i] == '\0')
+			text[i] = '\1'; /* no text that anybody means has either */
+	n->text = text;
+	n->len = (uint32_t)len;
 	return place(b, n) < 0 ? -1 : define(b, ev->data.scalar.anchor, n);
 }
 
@@ -276,37 +312,6 @@ static int tell_kept(struct builder *b)
 	return d->exhausted ? too_much(b, "too many merges and aliases") : 0;
 }
 
-/* libyaml's word for failure is 0. */
-static int refuse_input(struct builder *b, const char *reason)
-{
-	b->refused = true;
-	(void)too_much(b, reason);
-	return 0;
-}
-
-/*
- * What feeds libyaml. It looks for the end of a token however far that is, and
- * compares each directive with all others: both are cut short here.
- */
-static int feed(void *ctx, unsigned char *buffer, size_t size, size_t *fed)
-{
-	struct builder *b = ctx;
-	size_t n = b->len - b->at < size ? b->len - b->at : size;
-
-	if (!b->started && n > HEAD_STEP)
-		n = HEAD_STEP;
-	for (size_t i = 0; !b->started && i < n; i++)
-		b->percents += b->bytes[b->at + i] == '%';
-	if (b->percents > PERCENTS_MAX)
-		return refuse_input(b, "too many directives");
-	if (b->at - b->event_at > DOC_TOKEN_MAX)
-		return refuse_input(b, "a single text is too long");
-	memcpy(buffer, b->bytes + b->at, n);
-	b->at += n;
-	*fed = n;
-	return 1;
-}
-
 /* The reader knows an offset only, the scanner and the parser know a line. */
 static int syntax_error(struct builder *b)
 {
@@ -314,15 +319,15 @@ static int syntax_error(struct builder *b)
 
 	if (p->error == YAML_MEMORY_ERROR)
 		return out_of_memory(b);
-	if (b->refused) {
+	if (b->source.refused) {
 		b->line = (uint32_t)p->mark.line + 1;
-		return -1;
+		return too_much(b, b->source.refused);
 	}
 	b->line = (uint32_t)p->problem_mark.line + 1;
 	if (p->error == YAML_READER_ERROR) {
 		b->line = 1;
-		for (size_t i = 0; i < p->problem_offset && i < b->len; i++)
-			b->line += b->bytes[i] == '\n';
+		for (size_t i = 0; i < p->problem_offset && i < b->source.len; i++)
+			b->line += b->source.bytes[i] == '\n';
 	}
 	return err_set(b->err, EINVAL, "%s", p->problem ? p->problem : "not YAML");
 }
@@ -331,14 +336,13 @@ static int build(struct builder *b)
 {
 	int r = 0;
 
-	yaml_parser_set_input(&b->parser, feed, b);
+	yaml_parser_set_input(&b->parser, source_read, &b->source);
 	while (r == 0) {
 		yaml_event_t ev;
 
 		if (!yaml_parser_parse(&b->parser, &ev))
 			return syntax_error(b);
-		b->event_at = b->at;
-		b->started |= ev.type == YAML_DOCUMENT_START_EVENT;
+		source_event(&b->source, ev.type == YAML_DOCUMENT_START_EVENT);
 		b->line = (uint32_t)ev.start_mark.line + 1;
 		b->column = (unsigned)ev.start_mark.column;
 		r = take_streaming(b, &ev);
@@ -362,8 +366,7 @@ int doc_load_stream(struct doc **out, const char *bytes, size_t len, const struc
 	*line_out = 0;
 	if (!b)
 		return err_set(e, ENOMEM, "out of memory");
-	b->bytes = bytes;
-	b->len = len;
+	b->source = (struct source){ .bytes = bytes, .len = len, .token_max = DOC_TOKEN_MAX };
 	b->stream = stream;
 	b->err = e ? e : &local;
 	b->doc = calloc(1, sizeof(*b->doc));

@@ -36,7 +36,7 @@ static void a_name_matches_the_pattern_that_mihomo_takes(void **state)
 		{ "y.d.example", 6 },	   { "z.d.example", 5 },    { "x.d.example", 5 },   { "x.c.example", 3 },
 		{ "q.q.d.example", NONE }, { "example", 7 },	    { "other.test", NONE }, { "a.example.", NONE },
 		{ ".example", NONE },	   { "a..example", NONE },  { "", NONE },	    { " a.example", NONE },
-		{ "*.example", 1 },	   { "+.b.example", NONE },
+		{ "*.example", 1 },	   { "+.b.example", 2 },
 	};
 	struct domains *d = domains_new();
 	(void)state;
