@@ -46,6 +46,8 @@ int base64_read(const char *text, size_t len, unsigned how, char *out, size_t *l
 		got = blank(text[at]) ? -1 : base64_decode_single(&ctx, (uint8_t *)out + n, text[at]);
 		if (got < 0)
 			break;
+		if (got > 0 && out[n] == '\0')
+			out[n] = '\1';
 		n += (size_t)got;
 		letters++;
 	}

@@ -1,7 +1,8 @@
 /*
  * base64: texts as Go's encoding/base64 reads them (RFC 4648, 4 and 5): CR and LF
  * are passed over, the bits behind the last byte may be anything, each other stray
- * byte is a fault. nettle alone would take blanks and insist on zero bits. Pure.
+ * byte is a fault. nettle alone would take blanks and insist on zero bits. What
+ * comes out is text: a NUL becomes \1, which is as wrong, but ends nothing. Pure.
  */
 #ifndef FEED_BASE64_H
 #define FEED_BASE64_H

@@ -86,16 +86,33 @@ static bool ignored(const struct line *line)
 	return line->len == 0 || line->at[0] == '#' || strncmp(line->at, "//", line->len < 2 ? line->len + 1 : 2) == 0;
 }
 
-bool links_first(const char *bytes, size_t len)
+static bool first_line(const char *bytes, size_t len, struct line *out)
 {
 	const char *at = bytes;
+
+	while (next_line(&at, bytes + len, out))
+		if (out->len > 0)
+			return true;
+	return false;
+}
+
+bool links_alike(const char *bytes, size_t len)
+{
+	struct line line;
+	size_t i = 0;
+
+	if (!first_line(bytes, len, &line) || !isalpha((unsigned char)line.at[0]))
+		return false;
+	while (i < line.scheme_len && (isalnum((unsigned char)line.at[i]) || memchr("+-.", line.at[i], 3)))
+		i++;
+	return i > 0 && i == line.scheme_len;
+}
+
+bool links_first(const char *bytes, size_t len)
+{
 	struct line line;
 
-	do {
-		if (!next_line(&at, bytes + len, &line))
-			return false;
-	} while (line.len == 0);
-	if (!find_scheme(&line) || line.at[line.len - 1] == ':')
+	if (!first_line(bytes, len, &line) || !find_scheme(&line) || line.at[line.len - 1] == ':')
 		return false;
 	return !memmem(line.at, line.len, ": ", 2) && !memmem(line.at, line.len, ":\t", 2) &&
 	       !memchr(line.at, '\r', line.len);
@@ -200,7 +217,7 @@ int links_parse(const char *bytes, size_t len, const struct endpoint_sink *sink)
 {
 	const char *at = bytes;
 	struct line line;
-	unsigned found = 0;
+	unsigned found = 0, lines = 0;
 
 	for (uint32_t n = 1; next_line(&at, bytes + len, &line); n++) {
 		const struct scheme *scheme = find_scheme(&line);
@@ -216,8 +233,8 @@ int links_parse(const char *bytes, size_t len, const struct endpoint_sink *sink)
 		if (why)
 			sink->skipped(sink->ctx, n, why);
 		found += l.found;
-		if (found > LINKS_MAX)
-			return refuse(sink, n, "more than 262144 endpoints");
+		if (found > LINKS_MAX || ++lines > LINKS_MAX)
+			return refuse(sink, n, "more than 262144 links");
 	}
 	return found > 0 ? 0 : refuse(sink, 0, "no share link that can be read");
 }

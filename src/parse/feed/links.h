@@ -11,13 +11,16 @@
 
 #include "parse/feed/endpoint.h"
 
-#define LINKS_MAX 262144 /* endpoints of one document */
+#define LINKS_MAX 262144 /* endpoints of one document, and its lines but for blank ones and comments */
 
 /* Is there a line with a scheme that Mihomo reads? */
 bool links_any(const char *bytes, size_t len);
 
+/* Does its first line begin like a link, of whatever scheme? */
+bool links_alike(const char *bytes, size_t len);
+
 /*
- * Does the text begin with a link, such that YAML cannot see a map in it? (It sees
+ * Does the text begin with a link that Mihomo reads, such that YAML cannot see a map in it? (It sees
  * one long scalar, or an error.)
  */
 bool links_first(const char *bytes, size_t len);

@@ -81,7 +81,7 @@ const char *link_ss(struct link *l)
 	if (!strchr(all, ':')) {
 		if (base64_read(all, strlen(all), BASE64_STD, all, &n) < 0)
 			return "no port, and not unpadded base64 of all";
-		why = strlen(all) == n ? url_parse(&l->url, all) : "a control character";
+		why = url_parse(&l->url, all);
 		if (why)
 			return why;
 	}
@@ -134,7 +134,7 @@ const char *link_ssr(struct link *l)
 
 	if (read_any(l->body, strlen(l->body), text, &n) < 0)
 		return "not base64";
-	rest = strlen(text) == n ? strstr(text, "/?") : NULL;
+	rest = strstr(text, "/?");
 	if (!rest)
 		return "no /? in it";
 	*rest = '\0';

@@ -204,11 +204,8 @@ const char *link_vless(struct link *l)
 
 	if (why)
 		return why;
-	if (base64_read_std(authority, strlen(authority), l->scratch, &n) == 0) {
-		if (strlen(l->scratch) != n)
-			return "not a host";
+	if (base64_read_std(authority, strlen(authority), l->scratch, &n) == 0)
 		strcpy(authority, l->scratch);
-	}
 	url_split(authority, &l->host, &l->port);
 	why = link_v(l);
 	if (!why || why == link_no_host)

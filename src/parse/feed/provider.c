@@ -21,13 +21,22 @@ struct doc_node *provider_old_list(struct doc *d)
 	return doc_get(d, d->root, "proxies") ? NULL : doc_get(d, d->root, "Proxy");
 }
 
-/* Neither a map with proxies nor links: a known format is told by its name. */
+/* A known format is told by its name. */
 static int refuse_format(const char *bytes, size_t len, const struct endpoint_sink *sink, uint32_t line,
 			 const char *otherwise)
 {
 	const char *name = format_name(bytes, len);
 
 	return refuse(sink, name ? 1 : line, name ? name : otherwise);
+}
+
+/* No map of YAML: links, if only such that are skipped one by one, or nothing we know. */
+static int parse_other(const char *bytes, size_t len, const struct endpoint_sink *sink, uint32_t line,
+		       const char *otherwise)
+{
+	if (links_any(bytes, len) || (links_alike(bytes, len) && !format_name(bytes, len)))
+		return links_parse(bytes, len, sink);
+	return refuse_format(bytes, len, sink, line, otherwise);
 }
 
 /* `proxies` was told while it was read. */
@@ -38,7 +47,7 @@ static int parse_tree(struct doc *d, const char *bytes, size_t len, const struct
 	if (doc_is_null(d->root))
 		return refuse(sink, 1, "empty: nothing but blanks and comments");
 	if (d->root->kind != DOC_MAP)
-		return refuse_format(bytes, len, sink, 1, "neither a YAML map nor share links");
+		return parse_other(bytes, len, sink, 1, "neither a YAML map nor share links");
 	if (!old && !doc_get(d, d->root, "proxies"))
 		return refuse_format(bytes, len, sink, 1, "no proxies: in it");
 	provider_entries(d, old, sink);
@@ -60,7 +69,7 @@ static int parse_yaml(const char *bytes, size_t len, const struct endpoint_sink 
 		return refuse(sink, line, e.msg);
 	if (r < 0) {
 		snprintf(reason, sizeof(reason), "not YAML (line %u: %s) and no share links", line, e.msg);
-		return refuse_format(bytes, len, sink, line, reason);
+		return parse_other(bytes, len, sink, line, reason);
 	}
 	r = parse_tree(d, bytes, len, sink);
 	doc_free(d);
@@ -111,8 +120,11 @@ static int parse_base64(const char *bytes, size_t len, const struct endpoint_sin
 		r = refuse(sink, 1, "neither YAML nor links, and base64 that is cut off or damaged");
 	else if (links_any(inner, inner_len))
 		r = links_parse(inner, inner_len, sink);
-	else
+	else if (memmem(inner, inner_len, "proxies", 7) || memmem(inner, inner_len, "Proxy", 5))
 		r = parse_text(inner, inner_len, sink);
+	else
+		r = refuse_format(inner, inner_len, sink, 1,
+				  "base64, but of neither share links nor YAML with proxies");
 	free(inner);
 	return r;
 }
