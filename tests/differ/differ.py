@@ -194,25 +194,20 @@ class Verdict:
 
 
 def smaller(data):
-    """Candidates with something taken out, the largest cuts first."""
+    """Candidates with a half, a quarter... of the lines, or of the bytes of one line, taken out."""
     rows = data.splitlines(keepends=True)
-    if len(rows) > 1:
-        for i in range(len(rows)):
-            yield b"".join(rows[:i] + rows[i + 1:])
-        return
-    size = max(1, len(data) // 2)
-    while size >= 1:
-        for at in range(0, len(data), size):
-            yield data[:at] + data[at + size:]
-        if size == 1:
-            return
+    parts = rows if len(rows) > 1 else [data[i:i + 1] for i in range(len(data))]
+    size = len(parts) // 2
+    while size >= 1 and len(parts) // size <= 64:
+        for at in range(0, len(parts), size):
+            yield b"".join(parts[:at] + parts[at + size:])
         size //= 2
 
 
 def shrink(programs, sample, wanted):
     """The smallest input found in a few rounds that still has the kind of difference wanted."""
     for _ in range(12):
-        tries = [Input(sample.label, d) for d in list(smaller(sample.data))[:400]]
+        tries = [Input(sample.label, d) for d in smaller(sample.data)]
         for candidate, (ours, theirs) in zip(tries, programs.ask(tries) if tries else []):
             if any(c[:3] == wanted[:3] and c[5] == wanted[5] for c in Verdict(ours, theirs).classes(sample.label)):
                 sample = candidate

@@ -21,7 +21,8 @@ func (a *answer) lenient(bytes []byte) {
 		{"base64 of YAML", unwrapped(bytes)},
 	} {
 		var document yaml.Node
-		if yaml.Unmarshal(form.bytes, &document) == nil && len(document.Content) > 0 {
+		if yaml.Unmarshal(form.bytes, &document) == nil && len(document.Content) > 0 &&
+			document.Content[0].Kind == yaml.MappingNode {
 			a.tree(form.why, document.Content[0])
 			return
 		}
@@ -45,7 +46,7 @@ func utf8(bytes []byte) string {
 	return string(utf16.Decode(units))
 }
 
-var ends = regexp.MustCompile(`[}\]][ \t]*[\r\n]|[\r\n](---|\.\.\.)\s`)
+var ends = regexp.MustCompile(`[}\]]|[\r\n](---|\.\.\.)\s`)
 
 // first is the first document alone: go-yaml looks two tokens further.
 func first(bytes []byte) []byte {
@@ -76,9 +77,6 @@ func unwrapped(bytes []byte) []byte {
 
 // tree reads the nodes, which repeated keys, wrong types and other names do not stop.
 func (a *answer) tree(why string, root *yaml.Node) {
-	if root.Kind != yaml.MappingNode {
-		return
-	}
 	for _, first := range []bool{true, false} {
 		for i := 0; i < len(root.Content); i += 2 {
 			switch root.Content[i].Value {
@@ -99,12 +97,15 @@ func (a *answer) list(why string, list *yaml.Node, first bool) {
 		return
 	}
 	for _, node := range list.Content {
+		for node.Kind == yaml.AliasNode {
+			node = node.Alias
+		}
 		mapping := map[string]any{}
 		reason := or(why, "beside broken YAML")
 		if node.Decode(&mapping) != nil {
 			reason = or(why, "repeated key")
 			mapping = map[string]any{}
-			_ = unique(node, first).Decode(&mapping)
+			_ = unique(node, first, []*yaml.Node{list}).Decode(&mapping)
 		}
 		found := dialled(mapping)
 		a.allow(reason, found.dialled)
@@ -119,23 +120,29 @@ func or(why, otherwise string) string {
 	return why
 }
 
-// unique is a copy without the earlier or later ones of repeated keys, and without broken base64.
-func unique(node *yaml.Node, first bool) *yaml.Node {
+// unique is a copy without the earlier or later ones of repeated keys, broken base64, and aliases of what they are in.
+func unique(node *yaml.Node, first bool, within []*yaml.Node) *yaml.Node {
 	out := *node
 	out.Content = nil
 	if _, err := base64.StdEncoding.DecodeString(node.Value); node.Tag == "!!binary" && err != nil {
 		out.Tag = "!!str"
 	}
+	for _, outer := range within {
+		if node.Alias == outer {
+			return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null"}
+		}
+	}
+	within = append(within, node)
 	at := map[string]int{}
 	for i, child := range node.Content {
 		if node.Kind != yaml.MappingNode {
-			out.Content = append(out.Content, unique(child, first))
+			out.Content = append(out.Content, unique(child, first, within))
 			continue
 		}
 		if i%2 == 1 {
 			continue
 		}
-		value := unique(node.Content[i+1], first)
+		value := unique(node.Content[i+1], first, within)
 		if seen, repeated := at[child.Value]; !repeated {
 			at[child.Value] = len(out.Content)
 			out.Content = append(out.Content, child, value)
