@@ -104,6 +104,7 @@ static char *answer_status(const struct supervisor *s, bool privileged)
 	add_warning(r, s->config_warning);
 	add_warning(r, s->facts.warning);
 	add_warning(r, s->servers.warning);
+	add_warning(r, s->servers.remember.warning);
 	json = report_json(r);
 	if (json && asprintf(&answer, "{\"version\":%d,\"ok\":true,\"status\":%s}", CTL_VERSION, json) < 0)
 		answer = NULL;

@@ -13,6 +13,8 @@
 
 #define RECHECK_TICKS 30 /* a config that waits for something outside (a download) is tried again */
 #define RETRY_MAX_MS 5000
+#define FAREWELL_MS 10
+#define FAREWELLS 100
 #define GIVE_UP_MS 2500 /* beyond stop_timeout: a clean stop that cannot finish ends all the same */
 
 static struct report_time now(void)
@@ -116,8 +118,13 @@ static void run_action(void *ctx, enum lifecycle_action action)
 	}
 }
 
+/* The last good addresses get a moment to reach the disk; a disk that hangs is not waited for. */
 static void finish_shutdown(struct supervisor *s)
 {
+	if (servers_saving(&s->servers) && s->farewells++ < FAREWELLS) {
+		after(s, &s->farewell, FAREWELL_MS);
+		return;
+	}
 	net_remove_routes(&s->net);
 	log_info(LOG_CLASH, "clashsup stopped, the network is direct");
 	ev_break(s->loop, EVBREAK_ALL);
@@ -360,6 +367,8 @@ static void on_timer(struct ev_loop *loop, ev_timer *w, int revents)
 		log_warn(LOG_MONITOR, "Mihomo has not answered for %lld s, killing it",
 			 (long long)(s->settings->mihomo.hang_kill_ms / 1000));
 		machine_post(&s->machine, EV_HANG_LIMIT);
+	} else if (w == &s->farewell) {
+		finish_shutdown(s);
 	} else if (w == &s->retry) {
 		machine_post(&s->machine, EV_RETRY);
 	} else {
@@ -502,7 +511,7 @@ void events_wire(struct supervisor *s)
 void events_watch(struct supervisor *s)
 {
 	static const int numbers[3] = { SIGTERM, SIGINT, SIGHUP };
-	ev_timer *timers[] = { &s->backoff, &s->hang, &s->retry, &s->give_up };
+	ev_timer *timers[] = { &s->backoff, &s->hang, &s->retry, &s->give_up, &s->farewell };
 
 	for (unsigned i = 0; i < 3; i++) {
 		ev_signal_init(&s->signals[i], on_signal, numbers[i]);

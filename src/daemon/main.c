@@ -10,6 +10,7 @@
 #include "clashsup/settings.h"
 #include "daemon/client.h"
 #include "daemon/memory.h"
+#include "daemon/remember.h"
 #include "daemon/supervisor.h"
 
 #define EXIT_USAGE 2
@@ -165,6 +166,19 @@ static int command_cleanup(struct settings *s, const struct command_line *c)
 	return supervisor_cleanup(s);
 }
 
+/* Not for people: the supervisor's own child, whatever the settings say. */
+static int command_remember(const struct command_line *c)
+{
+	struct err e = ERR_INIT;
+
+	if (c->n_rest != 1)
+		return EXIT_USAGE;
+	if (remember_write(c->rest[0], &e) == 0)
+		return 0;
+	fprintf(stderr, "%s\n", e.msg);
+	return 1;
+}
+
 static int command_client(struct settings *s, const struct command_line *c)
 {
 	return client_run(s, c->command, c->n_rest, c->rest);
@@ -215,6 +229,8 @@ int main(int argc, char **argv)
 		puts("clashsup " CLASHSUP_VERSION);
 		return 0;
 	}
+	if (strcmp(c.command, "remember") == 0)
+		return command_remember(&c);
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
 		if (strcmp(c.command, commands[i].name) == 0)
 			return run_command(&commands[i], &c);

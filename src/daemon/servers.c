@@ -86,7 +86,7 @@ static void queue_change(void *ctx, const struct addr *a, bool enters)
 {
 	struct servers *s = ctx;
 
-	s->changed = true;
+	s->changed = s->dirty = true;
 	queue_put(s, a, enters);
 }
 
@@ -363,6 +363,22 @@ static void plan_next(struct servers *s, bool good)
 	ev_timer_start(s->loop, &s->due);
 }
 
+/* An empty ledger is no news: what the file says leaves by itself after the next start. */
+static void save(struct servers *s)
+{
+	if (known(s))
+		remember_save(&s->remember, s->dirty);
+	s->dirty = false;
+}
+
+bool servers_saving(struct servers *s)
+{
+	if (s->dirty)
+		save(s);
+	remember_hurry(&s->remember);
+	return remember_busy(&s->remember);
+}
+
 /* Behind a run, however it ended. */
 static void finish_run(struct servers *s)
 {
@@ -374,6 +390,7 @@ static void finish_run(struct servers *s)
 		s->read = true;
 		s->known |= s->why > SERVERS_START;
 		say_result(s);
+		save(s);
 	}
 	s->last = now();
 	s->duration_ms = s->last.mono_ms - s->began_ms;
@@ -600,14 +617,28 @@ void servers_forget(struct servers *s)
 	s->read = s->known = s->sweeping = false;
 }
 
+static void restore(void *ctx, const struct addr *a, uint32_t source, uint32_t host, int64_t seen_ms)
+{
+	struct servers *s = ctx;
+
+	(void)ledger_restore(s->ledger, a, source, host, seen_ms);
+}
+
 int servers_init(struct servers *s, struct err *e)
 {
-	uint64_t secret = (uint64_t)clock_us();
+	int r;
+	uint64_t secret;
 
-	(void)getrandom(&secret, sizeof(secret), GRND_NONBLOCK); /* early at boot there may be none yet */
+	if (getrandom(&secret, sizeof(secret), GRND_NONBLOCK) !=
+	    sizeof(secret)) /* early at boot it may have none yet */
+		secret = (uint64_t)clock_us();
 	s->ledger = ledger_new(secret);
 	if (!s->ledger)
 		return err_set(e, ENOMEM, "out of memory");
+	r = remember_init(&s->remember, s->reaper, s->ledger, s->settings->state.dir, e);
+	if (r < 0)
+		return r;
+	remember_load(&s->remember, s->settings->extract.grace_ms, restore, s);
 	s->retry_ms = PAUSE_MS;
 	ev_timer_init(&s->flush, on_flush, 0.0, 0.0);
 	ev_timer_init(&s->due, on_timer, 0.0, 0.0);
@@ -620,5 +651,6 @@ void servers_deinit(struct servers *s)
 {
 	servers_off(s);
 	ev_timer_stop(s->loop, &s->flush);
+	remember_deinit(&s->remember);
 	ledger_free(s->ledger);
 }

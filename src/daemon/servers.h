@@ -14,6 +14,7 @@
 #include "clashsup/ledger.h"
 #include "clashsup/report.h"
 #include "clashsup/settings.h"
+#include "daemon/remember.h"
 
 #define SERVERS_OWN_MAX 128 /* addresses of this machine that are looked at */
 #define SERVERS_NOTES 64
@@ -48,6 +49,7 @@ struct servers {
 	void *ctx;
 
 	struct ledger *ledger;
+	struct remember remember;
 	struct helper *helper;
 	enum servers_why why, next; /* of the run in hand; of the one behind it */
 	ev_timer flush, periodic, due;
@@ -61,6 +63,7 @@ struct servers {
 	bool filling; /* `filled` is still to be told */
 	bool lost;    /* a change did not get into the kernel's sets */
 	bool read;    /* no file has changed since the last run that read all */
+	bool dirty;   /* the union has changed since it was last to be saved */
 	bool known;   /* a run has come to its end: what Mihomo dials beside it was missed */
 
 	/* of the run in hand */
@@ -100,6 +103,9 @@ void servers_extract(struct servers *s, enum servers_why why);
 
 /* Mihomo has a connection to this address on its own account. */
 void servers_dialled(struct servers *s, const struct addr *a);
+
+/* Before the program ends: what is not yet on the disk is written. False when there is nothing more to wait for. */
+bool servers_saving(struct servers *s);
 
 /* A run is under way, or its changes are not all in the kernel. */
 bool servers_busy(const struct servers *s);
