@@ -13,9 +13,10 @@
 #include "parse/feed/doc.h"
 #include "parse/feed/source.h"
 
-/* Look-ups may take this much and a share of the size: far above what honest files need. */
+/* Pairs that look-ups may pass: far above what honest files need. */
 #define BUDGET_BASE (4u * 1024 * 1024)
-#define BUDGET_PER_BYTE 32
+#define BUDGET_PER_BYTE 16
+#define BUDGET_MAX (160u * 1024 * 1024)
 
 #define BINARY_TAG "tag:yaml.org,2002:binary"
 #define MERGE_TAG "tag:yaml.org,2002:merge"
@@ -372,6 +373,8 @@ int doc_load_stream(struct doc **out, const char *bytes, size_t len, const struc
 	b->doc = calloc(1, sizeof(*b->doc));
 	if (b->doc && yaml_parser_initialize(&b->parser)) {
 		b->doc->budget = BUDGET_BASE + (uint64_t)BUDGET_PER_BYTE * len;
+		if (b->doc->budget > BUDGET_MAX)
+			b->doc->budget = BUDGET_MAX;
 		r = build(b) < 0 ? -b->err->code : 0;
 		yaml_parser_delete(&b->parser);
 		tdestroy(b->anchors, keep);

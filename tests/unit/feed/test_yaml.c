@@ -139,14 +139,16 @@ static void go_yaml_s_first_document_is_ours(void **state)
 		{ "k: v\n\x01", NULL },
 		{ "k: \xc0\x80\n", NULL },
 		{ "...\n---\nk: v\n", NULL },
+		{ "k: v\n\t\n", NULL },
+		{ "\t{\"k\": \"v\"}", NULL },
+		{ "k: v\n---\n\1", NULL },
+		{ "%MINE x\n---\nk: v\n", NULL },
 		/* go-yaml refuses these: we may see more */
 		{ "---\nk: v\n...\n@@@\n", "v" },
 		{ "%YAML 1.2\n---\nk: v\n", "v" },
-		{ "%MINE x\n---\nk: v\n", "v" },
-		{ "k: v\n---\n\1", "v" },
-		{ "\t{\"k\": \"v\"}", "v" },
+
 		{ "{\"k\":\"\\/\"}", "/" },
-		{ "k: v\n\t\n", "v" },
+
 	};
 	(void)state;
 
