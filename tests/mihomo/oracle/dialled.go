@@ -82,7 +82,9 @@ func dialled(mapping map[string]any) (f found) {
 		create = func() any { return new(plainOption) }
 	}
 	option := create()
-	_ = decode(mapping, option) // what is wrong in it, accepts() tells
+	if decode(mapping, option) != nil { // why, accepts() tells
+		lists(mapping, option)
+	}
 	name, _ := mapping["name"].(string)
 	for _, e := range addresses(option) {
 		e.Name = name
@@ -94,6 +96,36 @@ func dialled(mapping map[string]any) (f found) {
 		}
 	}
 	return f
+}
+
+// lists fills those of which the decoder took nothing for one bad element.
+func lists(mapping map[string]any, option any) {
+	switch o := option.(type) {
+	case *outbound.WireGuardOption:
+		var raw struct {
+			Peers []any `proxy:"peers,omitempty"`
+		}
+		_ = decode(mapping, &raw)
+		o.Peers = make([]outbound.WireGuardPeerOption, len(raw.Peers))
+		for i := range o.Peers {
+			if peer, ok := raw.Peers[i].(map[string]any); ok {
+				_ = decode(peer, &o.Peers[i])
+			}
+		}
+	case *outbound.Hysteria2Option:
+		var raw struct {
+			RealmOpts struct {
+				Servers []any `proxy:"stun-servers,omitempty"`
+			} `proxy:"realm-opts,omitempty"`
+		}
+		_ = decode(mapping, &raw)
+		o.RealmOpts.STUNServers = nil
+		for _, server := range raw.RealmOpts.Servers {
+			if text, ok := server.(string); ok {
+				o.RealmOpts.STUNServers = append(o.RealmOpts.STUNServers, text)
+			}
+		}
+	}
 }
 
 func addresses(option any) []endpoint {

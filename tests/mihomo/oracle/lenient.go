@@ -38,10 +38,10 @@ func utf8(bytes []byte) string {
 	if len(bytes) < 2 || bytes[0]^bytes[1] != 0xff^0xfe {
 		return string(bytes)
 	}
-	low := int(bytes[1] & 1) // FF FE: the low byte comes first
+	low := int(bytes[1] & 1) // 0 where the low byte comes first: FF FE
 	units := make([]uint16, len(bytes)/2)
 	for i := range units {
-		units[i] = uint16(bytes[2*i+1-low]) | uint16(bytes[2*i+low])<<8
+		units[i] = uint16(bytes[2*i+low]) | uint16(bytes[2*i+1-low])<<8
 	}
 	return string(utf16.Decode(units))
 }
@@ -120,19 +120,23 @@ func or(why, otherwise string) string {
 	return why
 }
 
-// unique is a copy without the earlier or later ones of repeated keys, broken base64, and aliases of what they are in.
+// unique is a copy with aliases written out, without the earlier or later ones of repeated keys and without what
+// Mihomo chokes on: broken base64, aliases of what they are in.
 func unique(node *yaml.Node, first bool, within []*yaml.Node) *yaml.Node {
+	for node.Kind == yaml.AliasNode {
+		node = node.Alias
+	}
+	for _, outer := range within {
+		if node == outer || len(within) > 100 {
+			return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null"}
+		}
+	}
+	within = append(within, node)
 	out := *node
 	out.Content = nil
 	if _, err := base64.StdEncoding.DecodeString(node.Value); node.Tag == "!!binary" && err != nil {
 		out.Tag = "!!str"
 	}
-	for _, outer := range within {
-		if node.Alias == outer {
-			return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null"}
-		}
-	}
-	within = append(within, node)
 	at := map[string]int{}
 	for i, child := range node.Content {
 		if node.Kind != yaml.MappingNode {
