@@ -250,7 +250,11 @@ static void hosts_and_ports_come_apart(void **state)
 	assert_int_equal(hostport_of_url("http://u:p@a.example/x?y", host, &port), 0);
 	assert_string_equal(host, "a.example");
 	assert_int_equal(port, 80);
+	assert_int_equal(hostport_of_url("HTTPS://a.example:", host, &port), 0);
+	assert_int_equal(port, 443);
 	assert_int_equal(hostport_of_url("a.example", host, &port), -EINVAL);
+	assert_int_equal(hostport_of_url(" https://a.example", host, &port), -EINVAL);
+	assert_int_equal(hostport_of_url("ftp://a.example", host, &port), -EINVAL);
 }
 
 int main(void)
