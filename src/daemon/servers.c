@@ -42,6 +42,41 @@ static size_t known(const struct servers *s)
 	return ledger_count(s->ledger, IP_V4) + ledger_count(s->ledger, IP_V6);
 }
 
+/* ---- what can be no server ---- */
+
+/* This machine's addresses, once a run: they never go into the set. */
+static void learn_own(struct servers *s)
+{
+	struct ifaddrs *list;
+
+	s->n_own = 0;
+	if (getifaddrs(&list) < 0)
+		return;
+	for (const struct ifaddrs *i = list; i && s->n_own < SERVERS_OWN_MAX; i = i->ifa_next) {
+		const void *at = i->ifa_addr;
+
+		if (at && i->ifa_addr->sa_family == AF_INET)
+			addr_from_bytes(&((const struct sockaddr_in *)at)->sin_addr, 4, &s->own[s->n_own++]);
+		else if (at && i->ifa_addr->sa_family == AF_INET6)
+			addr_from_bytes(&((const struct sockaddr_in6 *)at)->sin6_addr, 16, &s->own[s->n_own++]);
+	}
+	freeifaddrs(list);
+}
+
+/* Fake or this machine's own: nothing that Mihomo could have dialled. */
+static bool no_server(const struct servers *s, const struct addr *a)
+{
+	for (size_t i = 0; i < s->n_own; i++) {
+		if (addr_cmp(a, &s->own[i]) == 0)
+			return true;
+	}
+	for (size_t i = 0; i < s->n_fake; i++) {
+		if (addr_in(a, &s->fake[i]))
+			return true;
+	}
+	return false;
+}
+
 /* ---- the queue to the kernel ---- */
 
 static void queue_start(struct servers *s)
@@ -63,7 +98,8 @@ static void queue_put(void *ctx, const struct addr *a, bool enters)
 {
 	struct servers *s = ctx;
 
-	if (!s->on) /* what is known goes in with the sets */
+	/* what is known goes in with the sets; what an earlier life knew may be ours by now */
+	if (!s->on || (enters && no_server(s, a)))
 		return;
 	if (s->queued == s->cap) {
 		size_t cap = s->cap ? s->cap * 2 : 256;
@@ -182,39 +218,6 @@ static void feed(struct servers *s)
 }
 
 /* ---- a run ---- */
-
-/* This machine's addresses, once a run: they never go into the set. */
-static void learn_own(struct servers *s)
-{
-	struct ifaddrs *list;
-
-	s->n_own = 0;
-	if (getifaddrs(&list) < 0)
-		return;
-	for (const struct ifaddrs *i = list; i && s->n_own < SERVERS_OWN_MAX; i = i->ifa_next) {
-		const void *at = i->ifa_addr;
-
-		if (at && i->ifa_addr->sa_family == AF_INET)
-			addr_from_bytes(&((const struct sockaddr_in *)at)->sin_addr, 4, &s->own[s->n_own++]);
-		else if (at && i->ifa_addr->sa_family == AF_INET6)
-			addr_from_bytes(&((const struct sockaddr_in6 *)at)->sin6_addr, 16, &s->own[s->n_own++]);
-	}
-	freeifaddrs(list);
-}
-
-/* Fake or this machine's own: nothing that Mihomo could have dialled. */
-static bool no_server(const struct servers *s, const struct addr *a)
-{
-	for (size_t i = 0; i < s->n_own; i++) {
-		if (addr_cmp(a, &s->own[i]) == 0)
-			return true;
-	}
-	for (size_t i = 0; i < s->n_fake; i++) {
-		if (addr_in(a, &s->fake[i]))
-			return true;
-	}
-	return false;
-}
 
 /* What has to leave does so slice by slice; the run is over behind that. */
 static void sweep(struct servers *s)
@@ -640,6 +643,7 @@ int servers_init(struct servers *s, struct err *e)
 	r = remember_init(&s->remember, s->reaper, s->ledger, s->settings->state.dir, e);
 	if (r < 0)
 		return r;
+	learn_own(s);
 	remember_load(&s->remember, s->settings->extract.grace_ms, restore, s);
 	s->retry_ms = PAUSE_MS;
 	ev_timer_init(&s->flush, on_flush, 0.0, 0.0);

@@ -51,6 +51,12 @@ static int parse(const char *bytes, struct seen *s)
 	return provider_parse(bytes, strlen(bytes), &sink);
 }
 
+/* One skipped entry of YAML is enough for Mihomo to refuse the file. */
+static int spoilt(const char *want)
+{
+	return strchr(want, '!') != NULL;
+}
+
 static void each_container_gives_its_endpoints(void **state)
 {
 	static const struct {
@@ -84,7 +90,7 @@ static void each_container_gives_its_endpoints(void **state)
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		struct seen s;
 
-		if (parse(rows[i].bytes, &s) != 0 || strcmp(s.text, rows[i].want) != 0)
+		if (parse(rows[i].bytes, &s) != spoilt(rows[i].want) || strcmp(s.text, rows[i].want) != 0)
 			fail_msg("%s: %s (%s)", rows[i].what, s.text, s.reason);
 	}
 }
@@ -167,7 +173,7 @@ static void each_outbound_gives_what_it_dials(void **state)
 		struct seen s;
 
 		snprintf(bytes, sizeof(bytes), "proxies:\n- %s\n", rows[i].entry);
-		if (parse(bytes, &s) != 0 || strcmp(s.text, rows[i].want) != 0)
+		if (parse(bytes, &s) != spoilt(rows[i].want) || strcmp(s.text, rows[i].want) != 0)
 			fail_msg("%s: %s (%s)", rows[i].what, s.text, s.reason);
 	}
 }
@@ -180,7 +186,7 @@ static void a_bad_entry_is_skipped_with_its_line_and_the_others_go_on(void **sta
 	assert_int_equal(
 		parse("proxies:\n- {server: a.example}\n-\n  server:\n  port: 1\n- {name: last, server: b.example}\n",
 		      &s),
-		0);
+		1);
 	assert_string_equal(s.text, "a.example|0||tcp|server;!4;b.example|0||tcp|server;");
 	assert_string_equal(s.reason, "no server");
 	assert_string_equal(s.name, "last");
