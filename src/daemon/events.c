@@ -497,14 +497,8 @@ void events_wire(struct supervisor *s)
 				     .dialled = on_dialled,
 				     .ctx = s };
 	s->servers = (struct servers){ .loop = s->loop,
-				       .reaper = &s->reaper,
-				       .settings = s->settings,
-				       .run_dir = s->run_dir,
-				       .home = s->home,
-				       .config = s->config,
-				       .helper_fd = s->helper_fd,
-				       .helper_path = s->helper_path,
-				       .ids = s->ids,
+				       .setup = { &s->reaper, s->settings, s->run_dir, s->home, s->config, s->helper_fd,
+						  s->helper_path, s->ids },
 				       .filled = on_filled,
 				       .ctx = s };
 }

@@ -3,34 +3,23 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <ifaddrs.h>
-#include <limits.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/random.h>
-#include <unistd.h>
 
-#include "clashsup/fwplan.h"
-#include "clashsup/io.h"
 #include "clashsup/log.h"
 #include "daemon/clock.h"
 #include "daemon/memory.h"
 
-#define OVERTIME_MS 2000   /* the extractor keeps its deadline itself; this is for one that does not */
 #define PAUSE_MS 5000	   /* at least, between a run and the next that nobody asked for */
 #define PAUSE_MAX_MS 60000 /* ... which is twenty times what the last one took, up to this */
 #define PAUSE_FACTOR 20
-#define DUE_TOGETHER_MS 2000 /* answers that end within this time of each other are asked for together */
 
 /* What Mihomo dials without a source that names it: an entry of this source, kept for `grace`. */
 #define DIALLED_SOURCE 1
 #define DIALLED_HOST 1
-
-static const uint32_t extract_caps[WIRE_TYPES] = { [WIRE_ADDRESS] = LEDGER_MAX, [WIRE_UNRESOLVED] = LEDGER_MAX,
-						   [WIRE_FRESH] = LEDGER_MAX,	[WIRE_SOURCE] = 4096,
-						   [WIRE_SUMMARY] = 1,		[WIRE_NOTE] = 64 };
 
 static struct report_time now(void)
 {
@@ -87,13 +76,6 @@ static void queue_start(struct servers *s)
 	ev_timer_start(s->loop, &s->flush);
 }
 
-static void queue_clear(struct servers *s)
-{
-	free(s->queue);
-	s->queue = NULL;
-	s->queued = s->at = s->cap = 0;
-}
-
 static void queue_put(void *ctx, const struct addr *a, bool enters)
 {
 	struct servers *s = ctx;
@@ -101,19 +83,7 @@ static void queue_put(void *ctx, const struct addr *a, bool enters)
 	/* what is known goes in with the sets; what an earlier life knew may be ours by now */
 	if (!s->on || (enters && no_server(s, a)))
 		return;
-	if (s->queued == s->cap) {
-		size_t cap = s->cap ? s->cap * 2 : 256;
-		struct servers_change *grown = realloc(s->queue, cap * sizeof(*grown));
-
-		if (!grown) {
-			log_error(LOG_PROXY_IPS, "out of memory: the set is not true until the next run");
-			s->lost = true;
-			return;
-		}
-		s->queue = grown;
-		s->cap = cap;
-	}
-	s->queue[s->queued++] = (struct servers_change){ *a, enters };
+	changes_put(&s->changes, a, enters);
 	queue_start(s);
 }
 
@@ -135,54 +105,6 @@ static void tell_filled(struct servers *s)
 	s->filled(s->ctx);
 }
 
-/* Changes of one family out of the `n` that are next. */
-static int flush_family(struct servers *s, enum ip_family f, size_t n, struct err *e)
-{
-	struct addr add[IPSET_BATCH], del[IPSET_BATCH];
-	size_t n_add = 0, n_del = 0;
-	char name[FWPLAN_SET_TEXT];
-
-	for (size_t i = 0; i < n; i++) {
-		const struct servers_change *c = &s->queue[s->at + i];
-
-		if (c->addr.family == f && c->enters)
-			add[n_add++] = c->addr;
-		else if (c->addr.family == f)
-			del[n_del++] = c->addr;
-	}
-	if (!n_add && !n_del)
-		return 0;
-	return ipset_change(s->ipset, fwplan_set_name(s->settings->ipset.name, f, name), add, n_add, del, n_del, e);
-}
-
-/* How many changes make one batch: within it additions come first, so none may follow a deletion. */
-static size_t next_batch(const struct servers *s)
-{
-	size_t n = 0;
-
-	while (n < IPSET_BATCH && s->at + n < s->queued &&
-	       !(n && s->queue[s->at + n].enters && !s->queue[s->at + n - 1].enters))
-		n++;
-	return n;
-}
-
-static void flush_batch(struct servers *s)
-{
-	size_t n = next_batch(s);
-	struct err e = ERR_INIT;
-
-	if (!n)
-		return;
-	for (unsigned f = 0; f < IP_FAMILIES; f++) {
-		if (flush_family(s, (enum ip_family)f, n, &e) < 0) {
-			log_error(LOG_PROXY_IPS, "cannot update ipset (again with the next run): %s", e.msg);
-			s->lost = true;
-		}
-	}
-	s->at += n;
-	s->updated = now();
-}
-
 static void finish_run(struct servers *s);
 
 /* One slice of what is to do, a loop turn: no part of it takes long. */
@@ -199,12 +121,13 @@ static void on_flush(struct ev_loop *loop, ev_timer *w, int revents)
 		if (!s->sweeping)
 			finish_run(s);
 	}
-	flush_batch(s);
-	if (s->feeding || s->sweeping || s->at < s->queued) {
+	if (changes_flush(&s->changes, s->ipset, s->setup.settings->ipset.name))
+		s->updated = now();
+	if (s->feeding || s->sweeping || changes_left(&s->changes)) {
 		queue_start(s);
 		return;
 	}
-	queue_clear(s);
+	changes_clear(&s->changes);
 	memory_give_back();
 	tell_filled(s);
 }
@@ -342,7 +265,7 @@ static void say_result(const struct servers *s)
 	if (!changed)
 		log_info(LOG_CLASH, "Proxy IPs unchanged, skipping update");
 	else
-		log_info(LOG_CLASH, "Updated ipset %s: %zu → %zu IPs", s->settings->ipset.name, s->before, count);
+		log_info(LOG_CLASH, "Updated ipset %s: %zu → %zu IPs", s->setup.settings->ipset.name, s->before, count);
 }
 
 /* When the next answer has lived its TTL, or is missing; the pause is long where a run is. */
@@ -357,8 +280,9 @@ static void plan_next(struct servers *s, bool good)
 	else if (next > now_ms + s->retry_ms)
 		next = now_ms + s->retry_ms;
 	if (!good || s->summary.unresolved)
-		s->retry_ms = s->retry_ms * 2 < s->settings->extract.interval_ms ? s->retry_ms * 2
-										 : s->settings->extract.interval_ms;
+		s->retry_ms = s->retry_ms * 2 < s->setup.settings->extract.interval_ms
+				      ? s->retry_ms * 2
+				      : s->setup.settings->extract.interval_ms;
 	ev_timer_stop(s->loop, &s->due);
 	if (!s->on || next == INT64_MAX)
 		return;
@@ -420,111 +344,8 @@ static void on_end(void *ctx, enum helper_end end, const char *why)
 	if (end == HELPER_BAD_RECORD)
 		ledger_rollback(s->ledger);
 	else
-		ledger_end(s->ledger, s->whole, clock_ms(), s->settings->extract.grace_ms);
+		ledger_end(s->ledger, s->whole, clock_ms(), s->setup.settings->extract.grace_ms);
 	sweep(s);
-}
-
-struct arguments {
-	char config[PATH_MAX], api[PATH_MAX], timeout[24], name_timeout[24], concurrency[24], max_file[24];
-	const char *argv[24];
-};
-
-static int build_arguments(const struct servers *s, bool fresh, struct arguments *a, struct err *e)
-{
-	const struct settings *c = s->settings;
-	size_t n = 0;
-	int r = io_path(a->config, sizeof(a->config), e, "%s/config.yaml", s->run_dir);
-
-	if (r == 0)
-		r = io_path(a->api, sizeof(a->api), e, "%s/api.sock", s->run_dir);
-	snprintf(a->timeout, sizeof(a->timeout), "%lld", (long long)c->extract.timeout_ms);
-	snprintf(a->name_timeout, sizeof(a->name_timeout), "%lld", (long long)c->extract.name_timeout_ms);
-	snprintf(a->concurrency, sizeof(a->concurrency), "%u", c->extract.concurrency);
-	snprintf(a->max_file, sizeof(a->max_file), "%llu", (unsigned long long)c->extract.max_file);
-	if (s->why == SERVERS_START)
-		a->argv[n++] = "--literals";
-	if (fresh)
-		a->argv[n++] = "--fresh";
-	a->argv[n++] = "--original";
-	a->argv[n++] = s->config;
-	a->argv[n++] = "--api";
-	a->argv[n++] = a->api;
-	a->argv[n++] = "--timeout";
-	a->argv[n++] = a->timeout;
-	a->argv[n++] = "--name-timeout";
-	a->argv[n++] = a->name_timeout;
-	a->argv[n++] = "--concurrency";
-	a->argv[n++] = a->concurrency;
-	a->argv[n++] = "--max-file";
-	a->argv[n++] = a->max_file;
-	a->argv[n++] = "--resolver";
-	a->argv[n++] = c->extract.resolver;
-	a->argv[n++] = "--provider-dir";
-	a->argv[n++] = c->extract.provider_dir[0] ? c->extract.provider_dir : s->home;
-	a->argv[n++] = a->config;
-	a->argv[n++] = s->home;
-	a->argv[n] = NULL;
-	return r;
-}
-
-/* The (source, host) pairs whose answers are good for a while yet. */
-struct pairs {
-	uint32_t (*list)[2];
-	size_t n, cap;
-	bool lost;
-};
-
-static void put_pair(void *ctx, uint32_t source, uint32_t host)
-{
-	struct pairs *p = ctx;
-
-	if (p->n == p->cap) {
-		size_t cap = p->cap ? p->cap * 2 : 256;
-		void *grown = reallocarray(p->list, cap, sizeof(*p->list));
-
-		p->lost |= !grown;
-		if (!grown)
-			return;
-		p->list = grown;
-		p->cap = cap;
-	}
-	p->list[p->n][0] = source;
-	p->list[p->n++][1] = host;
-}
-
-/* A file in memory with them, for the extractor's standard input; -1 = none: everything is asked for. */
-static int fresh_pairs(const struct servers *s)
-{
-	cleanup_fd int fd = -1;
-	struct pairs p = { 0 };
-
-	if (s->why == SERVERS_ASKED || s->why == SERVERS_CLOCK || s->why == SERVERS_START)
-		return -1;
-	ledger_each_fresh(s->ledger, clock_ms() + DUE_TOGETHER_MS, put_pair, &p);
-	if (p.n && !p.lost)
-		fd = memfd_create("fresh", MFD_CLOEXEC);
-	if (fd >= 0 && (io_write_all(fd, p.list, p.n * sizeof(*p.list)) < 0 || lseek(fd, 0, SEEK_SET) < 0))
-		io_close(&fd);
-	free(p.list);
-	return steal_fd(&fd);
-}
-
-static int start_helper(struct servers *s, struct err *e)
-{
-	static const struct helper_ops ops = { on_record, on_end };
-	cleanup_fd int fresh = fresh_pairs(s);
-	struct arguments a;
-	struct helper_spec spec = { .role = "extract",
-				    .args = a.argv,
-				    .exec_fd = s->helper_fd,
-				    .path = s->helper_path,
-				    .ids = s->ids,
-				    .caps = extract_caps,
-				    .in_fd = fresh > 0 ? fresh : 0,
-				    .deadline_ms = s->settings->extract.timeout_ms + OVERTIME_MS };
-	int r = build_arguments(s, fresh > 0, &a, e);
-
-	return r < 0 ? r : helper_start(&s->helper, s->reaper, &spec, &ops, s, e);
 }
 
 static void begin_run(struct servers *s, enum servers_why why)
@@ -534,16 +355,24 @@ static void begin_run(struct servers *s, enum servers_why why)
 	s->n_notes = 0;
 	s->before = s->known ? known(s) : 0; /* what was there before the first run came with the empty set */
 	s->began_ms = clock_ms();
-	if (s->lost) { /* what was known and may be missing; there already is fine */
-		s->lost = false;
+	if (s->changes.lost) { /* what was known and may be missing; there already is fine */
+		s->changes.lost = false;
 		feed(s);
 	}
 	learn_own(s);
 	ledger_begin(s->ledger);
 }
 
+static enum extraction_names names_of(enum servers_why why)
+{
+	if (why == SERVERS_START)
+		return EXTRACT_LITERALS;
+	return why == SERVERS_CLOCK || why == SERVERS_ASKED ? EXTRACT_ALL : EXTRACT_DUE;
+}
+
 void servers_extract(struct servers *s, enum servers_why why)
 {
+	static const struct helper_ops ops = { on_record, on_end };
 	struct err e = ERR_INIT;
 
 	if (why == SERVERS_FILES)
@@ -556,7 +385,7 @@ void servers_extract(struct servers *s, enum servers_why why)
 	}
 	begin_run(s, why);
 	say_start(s);
-	if (start_helper(s, &e) < 0) {
+	if (extraction_start(&s->helper, &s->setup, names_of(why), s->ledger, &ops, s, &e) < 0) {
 		s->helper = NULL;
 		on_end(s, HELPER_FAILED, e.msg);
 	}
@@ -593,7 +422,7 @@ static void on_timer(struct ev_loop *loop, ev_timer *w, int revents)
 void servers_on(struct servers *s)
 {
 	s->on = s->filling = true;
-	queue_clear(s);
+	changes_clear(&s->changes);
 	feed(s);
 	on_flush(s->loop, &s->flush, 0);
 	ev_timer_again(s->loop, &s->periodic);
@@ -605,14 +434,14 @@ void servers_off(struct servers *s)
 	s->next = SERVERS_NO_RUN;
 	helper_abandon(s->helper);
 	s->helper = NULL;
-	queue_clear(s); /* a sweep goes on: an entry that is to leave must not come back */
+	changes_clear(&s->changes); /* a sweep goes on: an entry that is to leave must not come back */
 	ev_timer_stop(s->loop, &s->periodic);
 	ev_timer_stop(s->loop, &s->due);
 }
 
 bool servers_busy(const struct servers *s)
 {
-	return s->helper || s->queued || s->feeding || s->sweeping;
+	return s->helper || changes_left(&s->changes) || s->feeding || s->sweeping;
 }
 
 void servers_forget(struct servers *s)
@@ -640,15 +469,15 @@ int servers_init(struct servers *s, struct err *e)
 	s->ledger = ledger_new(secret);
 	if (!s->ledger)
 		return err_set(e, ENOMEM, "out of memory");
-	r = remember_init(&s->remember, s->reaper, s->ledger, s->settings->state.dir, e);
+	r = remember_init(&s->remember, s->setup.reaper, s->ledger, s->setup.settings->state.dir, e);
 	if (r < 0)
 		return r;
 	learn_own(s);
-	remember_load(&s->remember, s->settings->extract.grace_ms, restore, s);
+	remember_load(&s->remember, s->setup.settings->extract.grace_ms, restore, s);
 	s->retry_ms = PAUSE_MS;
 	ev_timer_init(&s->flush, on_flush, 0.0, 0.0);
 	ev_timer_init(&s->due, on_timer, 0.0, 0.0);
-	ev_timer_init(&s->periodic, on_timer, 0.0, (double)s->settings->extract.interval_ms / 1000.0);
+	ev_timer_init(&s->periodic, on_timer, 0.0, (double)s->setup.settings->extract.interval_ms / 1000.0);
 	s->flush.data = s->periodic.data = s->due.data = s;
 	return 0;
 }

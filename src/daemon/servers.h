@@ -9,11 +9,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "clashsup/helper.h"
 #include "clashsup/ipset.h"
 #include "clashsup/ledger.h"
 #include "clashsup/report.h"
-#include "clashsup/settings.h"
+#include "daemon/changes.h"
+#include "daemon/extraction.h"
 #include "daemon/remember.h"
 
 #define SERVERS_OWN_MAX 128 /* addresses of this machine that are looked at */
@@ -30,21 +30,10 @@ enum servers_why {
 	SERVERS_ASKED, /* clashsup refresh */
 };
 
-struct servers_change {
-	struct addr addr;
-	bool enters;
-};
-
 struct servers {
 	struct ev_loop *loop;
-	struct reaper *reaper;
-	const struct settings *settings;
+	struct extraction_setup setup;
 	struct ipset *ipset;
-	const char *run_dir;	   /* RUN/mihomo: its config.yaml and api.sock */
-	const char *home, *config; /* of the user; the copy in force is in run_dir */
-	int helper_fd;
-	const char *helper_path;
-	struct sandbox_ids ids;
 	void (*filled)(void *ctx); /* all that was known when the sets came is in them */
 	void *ctx;
 
@@ -54,14 +43,12 @@ struct servers {
 	enum servers_why why, next; /* of the run in hand; of the one behind it */
 	ev_timer flush, periodic, due;
 
-	struct servers_change *queue; /* what the kernel's sets do not have yet, in order */
-	size_t queued, cap, at;
-	bool on;       /* the sets exist */
-	bool feeding;  /* the ledger from `cursor` on is still to be queued */
-	bool sweeping; /* what the last run has told to leave is not all out of the ledger */
+	struct changes changes; /* what the kernel's sets do not have yet */
+	bool on;		/* the sets exist */
+	bool feeding;		/* the ledger from `cursor` on is still to be queued */
+	bool sweeping;		/* what the last run has told to leave is not all out of the ledger */
 	size_t cursor;
 	bool filling; /* `filled` is still to be told */
-	bool lost;    /* a change did not get into the kernel's sets */
 	bool read;    /* no file has changed since the last run that read all */
 	bool dirty;   /* the union has changed since it was last to be saved */
 	bool known;   /* a run has come to its end: what Mihomo dials beside it was missed */

@@ -42,14 +42,14 @@ static struct fixture *begin(void)
 	assert_int_equal(ipset_open(&f->ipset, NULL), 0);
 	assert_int_equal(ipset_create(f->ipset, f->settings.ipset.name, "hash:ip family inet", NULL), 0);
 	f->servers = (struct servers){ .loop = f->reaper.loop,
-				       .reaper = &f->reaper,
-				       .settings = &f->settings,
+				       .setup = { .reaper = &f->reaper,
+						  .settings = &f->settings,
+						  .run_dir = "/nowhere",
+						  .home = "/nowhere",
+						  .config = "/nowhere/config.yaml",
+						  .helper_fd = -1,
+						  .helper_path = "clashsup-helper" },
 				       .ipset = f->ipset,
-				       .run_dir = "/nowhere",
-				       .home = "/nowhere",
-				       .config = "/nowhere/config.yaml",
-				       .helper_fd = -1,
-				       .helper_path = "clashsup-helper",
 				       .filled = filled,
 				       .ctx = f };
 	assert_int_equal(servers_init(&f->servers, NULL), 0);
