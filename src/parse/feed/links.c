@@ -86,12 +86,13 @@ static bool ignored(const struct line *line)
 	return line->len == 0 || line->at[0] == '#' || (line->len > 1 && memcmp(line->at, "//", 2) == 0);
 }
 
+/* The first that is neither blank nor a comment, which YAML passes over as well. */
 static bool first_line(const char *bytes, size_t len, struct line *out)
 {
 	const char *at = bytes;
 
 	while (next_line(&at, bytes + len, out))
-		if (out->len > 0)
+		if (out->len > 0 && out->at[0] != '#')
 			return true;
 	return false;
 }
