@@ -12,7 +12,8 @@
 #include "parse/feed/link.h"
 #include "parse/feed/number.h"
 
-const char link_no_memory[] = "out of memory", link_no_host[] = "not a host";
+const char link_no_memory[] = "out of memory", link_no_host[] = "not a host",
+	   link_no_range[] = "the port is out of range";
 
 static const struct scheme {
 	const char *name;
@@ -143,7 +144,7 @@ const char *link_dial(struct link *l, enum endpoint_kind kind, const char *name,
 	if (*host == '[' || host_clean(host, clean) < 0)
 		return link_no_host;
 	if (port < 0 || port > UINT16_MAX)
-		return "the port is out of range";
+		return link_no_range;
 	l->sink->found(l->sink->ctx, &(const struct endpoint){ .host = clean,
 							       .port = (uint16_t)port,
 							       .ports = ports,
