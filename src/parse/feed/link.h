@@ -21,7 +21,7 @@ struct link {
 /* What reads a link: NULL, or why Mihomo skips it or can not dial it (a static text). */
 typedef const char *(*link_reader)(struct link *l);
 
-extern const char link_no_memory[], link_no_host[];
+extern const char link_no_memory[], link_no_host[], link_no_range[];
 
 /* Takes the body apart, host and port too. */
 const char *link_url(struct link *l);

@@ -12,7 +12,8 @@
 #include "parse/feed/link.h"
 #include "parse/feed/number.h"
 
-const char link_no_memory[] = "out of memory", link_no_host[] = "not a host";
+const char link_no_memory[] = "out of memory", link_no_host[] = "not a host",
+	   link_no_range[] = "the port is out of range";
 
 static const struct scheme {
 	const char *name;
@@ -83,15 +84,16 @@ bool links_any(const char *bytes, size_t len)
 
 static bool ignored(const struct line *line)
 {
-	return line->len == 0 || line->at[0] == '#' || strncmp(line->at, "//", line->len < 2 ? line->len + 1 : 2) == 0;
+	return line->len == 0 || line->at[0] == '#' || (line->len > 1 && memcmp(line->at, "//", 2) == 0);
 }
 
+/* The first that is neither blank nor a comment, which YAML passes over as well. */
 static bool first_line(const char *bytes, size_t len, struct line *out)
 {
 	const char *at = bytes;
 
 	while (next_line(&at, bytes + len, out))
-		if (out->len > 0)
+		if (out->len > 0 && out->at[0] != '#')
 			return true;
 	return false;
 }
@@ -142,7 +144,7 @@ const char *link_dial(struct link *l, enum endpoint_kind kind, const char *name,
 	if (*host == '[' || host_clean(host, clean) < 0)
 		return link_no_host;
 	if (port < 0 || port > UINT16_MAX)
-		return "the port is out of range";
+		return link_no_range;
 	l->sink->found(l->sink->ctx, &(const struct endpoint){ .host = clean,
 							       .port = (uint16_t)port,
 							       .ports = ports,

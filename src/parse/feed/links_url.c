@@ -208,7 +208,7 @@ const char *link_vless(struct link *l)
 		strcpy(authority, l->scratch);
 	url_split(authority, &l->host, &l->port);
 	why = link_v(l);
-	if (!why || why == link_no_host)
+	if (!why || why == link_no_host || why == link_no_range) /* Mihomo has it, and dials the second alone */
 		other = download(l);
 	return why ? why : other;
 }

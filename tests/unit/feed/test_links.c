@@ -238,6 +238,9 @@ static void each_scheme_of_mihomo_is_read_by_its_own_rules(void **state)
 		  "vless://"
 		  "u@h.example:443?type=xhttp&extra=%7B%22downloadSettings%22%3A%7B%22path%22%3A%22%2F%22%7D%7D",
 		  "h.example|443||tcp|server|;" },
+		{ "vless, xhttp, the second alone",
+		  "vless://u@h.example:65536?type=xhttp&extra=%7B%22downloadSettings%22%3A%7B%22port%22%3A1%7D%7D",
+		  "h.example|1||tcp|download|;!1 the port is out of range;" },
 		{ "vless, xhttp, broken", "vless://u@h.example:443?type=xhttp&extra=%7B%22downloadSettings%22%3A%7B",
 		  "h.example|443||tcp|server|;" },
 		{ "vless, xhttp, something behind",
