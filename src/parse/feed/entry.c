@@ -345,11 +345,11 @@ static void read_entry(struct doc *d, struct doc_node *map, const struct endpoin
 	static const struct outbound other = { "", "tcp", server_with_ports };
 	char name[DOC_NUMBER_TEXT], dialer[DOC_NUMBER_TEXT];
 	struct entry e = { .doc = d, .map = map, .sink = sink };
-	const struct doc_node *type = doc_get(d, map, "type");
+	const char *type = doc_text(doc_get(d, map, "type"));
 	const struct outbound *how = &other;
 
-	for (size_t i = 0; i < sizeof(outbounds) / sizeof(outbounds[0]); i++)
-		if (is(type, outbounds[i].type))
+	for (size_t i = 0; type && i < sizeof(outbounds) / sizeof(outbounds[0]); i++)
+		if (strcasecmp(type, outbounds[i].type) == 0)
 			how = &outbounds[i];
 	e.name = text_or(doc_get(d, map, "name"), "", name);
 	e.dialer = text_or(key(&e, "dialer-proxy"), "", dialer);

@@ -115,21 +115,28 @@ static bool parse_number(const char *text, struct value *out)
 	       (copy_number(text, number) == 0 && (parse_int(number, out) || parse_float(number, out)));
 }
 
-static struct value resolve(const struct doc_node *n)
+static struct value parse_word(const char *text)
 {
 	static const char *const nulls[] = { "", "~", "null", "Null", "NULL", NULL };
 	static const char *const trues[] = { "true", "True", "TRUE", NULL };
 	static const char *const falses[] = { "false", "False", "FALSE", NULL };
+	bool yes = one_of(text, trues);
+
+	if (yes || one_of(text, falses))
+		return (struct value){ .type = TYPE_BOOL, .yes = yes };
+	return (struct value){ .type = one_of(text, nulls) ? TYPE_NULL : TYPE_TEXT };
+}
+
+static struct value resolve(const struct doc_node *n)
+{
 	struct value v = { .type = TYPE_TEXT };
 
 	if (!n)
 		v.type = TYPE_NULL;
 	else if (n->kind != DOC_SCALAR)
 		v.type = TYPE_NONE;
-	else if (n->plain && one_of(n->text, nulls))
-		v.type = TYPE_NULL;
-	else if (n->plain && (one_of(n->text, trues) || one_of(n->text, falses)))
-		v = (struct value){ .type = TYPE_BOOL, .yes = one_of(n->text, trues) };
+	else if (n->plain && strchr("~nNtTfF", *n->text)) /* or empty */
+		v = parse_word(n->text);
 	else if (n->plain && !parse_number(n->text, &v))
 		v.type = TYPE_TEXT;
 	return v;

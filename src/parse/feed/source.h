@@ -1,7 +1,7 @@
 /*
  * source: bytes on their way to libyaml, which would look for the end of a token
- * however far that is, compares each directive with all others, and refuses one
- * thing that go-yaml takes.
+ * however far that is, compares each directive with all others, and refuses
+ * things that go-yaml takes.
  */
 #ifndef FEED_SOURCE_H
 #define FEED_SOURCE_H
@@ -18,7 +18,8 @@ struct source {
 	/* private */
 	size_t at, event_at;
 	unsigned percents;
-	bool started, marked;
+	bool started, marked, escapes;
+	char quote;
 };
 
 /* A yaml_read_handler_t: `source` is a struct source. */

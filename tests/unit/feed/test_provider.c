@@ -95,89 +95,6 @@ static void each_container_gives_its_endpoints(void **state)
 	}
 }
 
-static void each_outbound_gives_what_it_dials(void **state)
-{
-	static const struct {
-		const char *what, *entry, *want;
-	} rows[] = {
-		{ "F37 brackets", "{type: ss, server: '[2001:db8::1]', port: 1}", "2001:db8::1|1||tcp|server;" },
-		{ "F37 none", "{type: ss, server: '2001:db8::1', port: 1}", "2001:db8::1|1||tcp|server;" },
-		{ "F37 zone", "{type: ss, server: 'fe80::1%eth0', port: 1}", "!2;" },
-		{ "F38 text", "{type: ss, server: a.example, port: '443'}", "a.example|443||tcp|server;" },
-		{ "F38 none", "{type: ss, server: a.example}", "a.example|0||tcp|server;" },
-		{ "octal", "{type: ss, server: a.example, port: 0443}", "a.example|291||tcp|server;" },
-		{ "not a number", "{type: ss, server: a.example, port: https}", "!2;" },
-		{ "out of range", "{type: ss, server: a.example, port: 65536}", "!2;" },
-		{ "F39", "{type: hysteria2, server: a.example, ports: '114-514/810-1919,65530'}",
-		  "a.example|0|114-514/810-1919,65530|udp|server;" },
-		{ "F39 both", "{type: hysteria, server: a.example, port: 443, ports: '5000-6000'}",
-		  "a.example|443|5000-6000|udp|server;" },
-		{ "F40", "{type: tuic, server: a.example, ip: 203.0.113.18, port: 443}", "203.0.113.18|443||udp|ip;" },
-		{ "tuic by name", "{type: tuic, server: a.example, port: 443}", "a.example|443||udp|server;" },
-		{ "F41",
-		  "{type: wireguard, server: x.example, port: 1, ip: 10.0.0.2, peers: "
-		  "[{server: 203.0.113.19, port: 51820}, {server: p.example, port: 51821}]}",
-		  "203.0.113.19|51820||udp|peer;p.example|51821||udp|peer;" },
-		{ "wireguard without peers", "{type: wireguard, server: x.example, port: 1, ip: 10.0.0.2, peers: []}",
-		  "x.example|1||udp|server;" },
-		{ "F42", "{type: masque, server: m.example, port: 443, ip: 10.1.1.1, dns: [192.0.2.5]}",
-		  "m.example|443||udp|server;" },
-		{ "F43",
-		  "{type: vless, server: v.example, port: 443, network: xhttp, xhttp-opts: "
-		  "{download-settings: {server: d.example, port: 8443}}}",
-		  "v.example|443||tcp|server;d.example|8443||tcp|download;" },
-		{ "F43 half",
-		  "{type: vless, server: v.example, port: 443, network: xhttp, xhttp-opts: "
-		  "{download-settings: {server: d.example}}}",
-		  "v.example|443||tcp|server;d.example|443||tcp|download;" },
-		{ "F43 another network",
-		  "{type: vless, server: v.example, port: 443, network: ws, xhttp-opts: "
-		  "{download-settings: {server: d.example}}}",
-		  "v.example|443||tcp|server;" },
-		{ "F44",
-		  "{type: hysteria2, realm-opts: {enable: true, server-url: 'https://r.example:8443/x', "
-		  "stun-servers: ['s.example:3479', '[2001:db8::5]:3478', t.example]}}",
-		  "r.example|8443||tcp|realm;s.example|3479||udp|stun;2001:db8::5|3478||udp|stun;"
-		  "t.example|3478||udp|stun;" },
-		{ "F44 off",
-		  "{type: hysteria2, server: h.example, port: 1, realm-opts: {server-url: 'https://r.example'}}",
-		  "h.example|1||udp|server;" },
-		{ "F45", "{type: tailscale, control-url: 'https://c.example', exit-node: 10.0.0.9}",
-		  "c.example|443||tcp|server;" },
-		{ "F45 the vendor's", "{type: tailscale}", "" },
-		{ "F46 direct", "{type: direct, name: d}", "" },
-		{ "F46 dns", "{type: dns}", "" },
-		{ "F46 reject", "{type: reject}", "" },
-		{ "F46 rematch", "{type: rematch}", "" },
-		{ "F46 pass", "{type: pass}", "" },
-		{ "F48 is listed", "{type: ss, server: a.example, port: 1, dialer-proxy: x}",
-		  "a.example|1||tcp|server;" },
-		{ "F52", "{type: vless, server: a.example, port: 1, reality-opts: {short-id: 08}}",
-		  "a.example|1||tcp|server;" },
-		{ "mieru", "{type: mieru, server: a.example, port-range: 2090-2099, transport: UDP}",
-		  "a.example|0|2090-2099|udp|server;" },
-		{ "keys folded", "{type: ss, Server: a.example, PORT: 7}", "a.example|7||tcp|server;" },
-		{ "folded with _", "{type: mieru, server: a.example, Port_Range: 1-2}", "a.example|0|1-2|tcp|server;" },
-		{ "a number as server", "{type: ss, server: 12345, port: 1}", "12345|1||tcp|server;" },
-		{ "true as server", "{type: ss, server: true, port: 1}", "!2;" },
-		{ "a list as server", "{type: ss, server: [2001:db8::4], port: 1}", "!2;" },
-		{ "null server", "{type: ss, server: ~, port: 1}", "!2;" },
-		{ "a port inside server", "{type: ss, server: 'a.example:443', port: 1}", "!2;" },
-		{ "a type of tomorrow", "{type: warp9, server: a.example, port: 1}", "a.example|1||tcp|server;" },
-		{ "a trailing dot stays", "{type: ss, server: A.example., port: 1}", "A.example.|1||tcp|server;" },
-	};
-	(void)state;
-
-	for (size_t i = 0; i < COUNT(rows); i++) {
-		char bytes[512];
-		struct seen s;
-
-		snprintf(bytes, sizeof(bytes), "proxies:\n- %s\n", rows[i].entry);
-		if (parse(bytes, &s) != spoilt(rows[i].want) || strcmp(s.text, rows[i].want) != 0)
-			fail_msg("%s: %s (%s)", rows[i].what, s.text, s.reason);
-	}
-}
-
 static void a_bad_entry_is_skipped_with_its_line_and_the_others_go_on(void **state)
 {
 	struct seen s;
@@ -267,7 +184,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_container_gives_its_endpoints),
-		cmocka_unit_test(each_outbound_gives_what_it_dials),
 		cmocka_unit_test(a_bad_entry_is_skipped_with_its_line_and_the_others_go_on),
 		cmocka_unit_test(what_is_no_provider_is_refused_with_a_reason),
 		cmocka_unit_test(hosts_and_ports_come_apart),
