@@ -18,7 +18,6 @@
 #include "helper/sources.h"
 
 #define TARGETS_MAX 131072 /* names, each once a source */
-#define CONCURRENCY_MAX 256
 
 static const char usage[] = "extract [--api SOCKET] [--timeout MS] [--name-timeout MS] [--concurrency N] "
 			    "[--resolver auto|system|mihomo|ADDRESS,...] [--max-file BYTES] [--provider-dir DIR] "
@@ -301,7 +300,7 @@ static int option(struct extract *x, int c, const char *value)
 	case 'n':
 		return scan_number(value, 3600 * 1000, &x->name_timeout_ms);
 	case 'c':
-		if (scan_number(value, CONCURRENCY_MAX, &number) < 0)
+		if (scan_number(value, RESOLVE_CONCURRENCY_MAX, &number) < 0)
 			return -1;
 		x->plan.concurrency = (unsigned)number;
 		return 0;
