@@ -634,8 +634,9 @@ class Cage(Case):
         self.addCleanup(p.stdin.close)
         time.sleep(0.3)
         self.assertIsNone(p.poll())
-        with open(f"/proc/{p.pid}/status") as f:
-            return dict(line.split(":\t", 1) for line in f.read().splitlines() if ":\t" in line)
+        with open(f"/proc/{p.pid}/status") as f, open(f"/proc/{p.pid}/limits") as limits:
+            status = dict(line.split(":\t", 1) for line in f.read().splitlines() if ":\t" in line)
+            return {**status, "limits": limits.read()}
 
     def test_the_filter_is_in_force_before_any_input(self):
         for args in (["list", "-"], ["probe", os.path.join(self.home, "s"), "1000", "1000"]):
@@ -643,6 +644,7 @@ class Cage(Case):
             self.assertEqual(status["Seccomp"], "2")
             self.assertEqual(status["NoNewPrivs"], "1")
             self.assertEqual(status["Threads"], "1")
+            self.assertRegex(status["limits"], r"Max processes +0 +0 ")
 
     def test_a_provider_outside_the_allowed_directories_is_out_of_reach(self):
         if not has_landlock():
