@@ -30,19 +30,20 @@ static int read_hosts(struct hosts *h)
 	return hosts_add_system(h, bytes, len);
 }
 
-/* The group that takes the place of all others; false for "auto". */
+/* The group that takes the place of all others. */
 static int fixed_group(const char *resolver, const struct dns_group *system, struct dns_group *out)
 {
-	cleanup_free char *copy = strdup(resolver);
-	char *rest, *one;
+	char *copy, *rest, *one;
 
 	*out = (struct dns_group){ .api = strcmp(resolver, "mihomo") == 0 };
 	if (out->api)
 		return 0;
+	copy = strdup(resolver);
 	if (!copy)
 		return -ENOMEM;
 	for (one = strtok_r(copy, ", ", &rest); one; one = strtok_r(NULL, ", ", &rest))
 		dns_group_add(out, one, system);
+	free(copy);
 	return out->n > 0 && !out->left_out ? 0 : -EINVAL;
 }
 

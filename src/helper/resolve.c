@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <idn2.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -28,8 +29,7 @@ struct batch {
 	void *ctx;
 	struct lookup *active[RESOLVE_CONCURRENCY_MAX];
 	unsigned n_active;
-	unsigned unheard; /* names done before anybody had said anything */
-	bool heard;	  /* somebody said something to one */
+	size_t n_done;
 };
 
 int64_t resolve_now_ms(void)
@@ -74,19 +74,31 @@ void asked_ttl(const struct asked *a, uint32_t ttl_s)
 		a->lookup->ttl_s = ttl_s;
 }
 
+/* A server that cannot be reached is asked on when somebody has spoken already: it may only have closed its connection.
+ */
+static bool is_final(const struct asked *a, enum outcome outcome)
+{
+	if (outcome >= OUT_NO_NAME || a->server == RESOLVE_API)
+		return true;
+	if (outcome == OUT_UNREACHABLE && a->lookup->resolver->spoken)
+		return false;
+	return ++a->question->failures[a->server] >= FAILURES_MAX;
+}
+
 void asked_end(const struct asked *a, enum outcome outcome, const char *why)
 {
+	struct resolver *r = a->lookup->resolver;
 	struct question *q = a->question;
-	bool final = outcome >= OUT_NO_NAME || ++q->failures[a->server] == FAILURES_MAX || a->server == RESOLVE_API;
 
-	if (final)
+	r->spoken = r->spoken || outcome >= OUT_FAILED;
+	if (is_final(a, outcome))
 		q->done |= (uint16_t)(1u << a->server);
 	if (outcome > q->outcome || !q->why) {
 		q->outcome = outcome;
 		q->why = why;
 	}
 	if (a->server == RESOLVE_API && outcome == OUT_UNREACHABLE)
-		a->lookup->resolver->api_down = true;
+		r->api_down = true;
 	lookup_unref(a->lookup);
 }
 
@@ -221,21 +233,12 @@ static const char *reason(const struct batch *b, const struct lookup *l, int64_t
 /* A network that is down is not waited for with every name. */
 static bool is_deaf(const struct batch *b)
 {
-	return !b->heard && b->unheard >= DEAF_MAX;
-}
-
-static bool was_heard(const struct lookup *l)
-{
-	for (size_t i = 0; i < l->n_questions; i++)
-		if (l->questions[i].outcome >= OUT_FAILED)
-			return true;
-	return false;
+	return !b->resolver->spoken && b->n_done >= DEAF_MAX;
 }
 
 static void finish(struct batch *b, struct lookup *l, int64_t now)
 {
-	b->heard = b->heard || was_heard(l);
-	b->unheard += !b->heard;
+	b->n_done++;
 	b->done(b->ctx, l->index,
 		&(struct resolve_answer){ .addrs = l->addrs,
 					  .n = l->n,
@@ -340,6 +343,8 @@ struct resolver *resolve_open(int64_t name_timeout_ms, struct err *e)
 		err_sys(e, ENOMEM, "cannot resolve names");
 		return NULL;
 	}
+	/* c-ares writes into connections that a server has closed. */
+	signal(SIGPIPE, SIG_IGN);
 	r->name_timeout_ms = name_timeout_ms;
 	r->dns = resolver_dns_open(name_timeout_ms, e);
 	r->api = r->dns ? resolver_api_open(e) : NULL;

@@ -16,7 +16,7 @@
 #include "parse/feed/mihomo_dns.h"
 
 #define RESOLVE_ADDRS_MAX 64 /* of one name; more are left out */
-#define RESOLVE_CONCURRENCY_MAX 256
+#define RESOLVE_CONCURRENCY_MAX 1024
 
 struct resolver;
 

@@ -188,8 +188,10 @@ bool resolver_api_busy(const struct resolver_api *a)
 
 void resolver_api_cancel(struct resolver_api *a)
 {
-	while (!LIST_EMPTY(&a->pending))
-		finish(a, LIST_FIRST(&a->pending), CURLE_OPERATION_TIMEDOUT);
+	for (struct request *q = LIST_FIRST(&a->pending), *next; q; q = next) {
+		next = LIST_NEXT(q, link);
+		finish(a, q, CURLE_OPERATION_TIMEDOUT);
+	}
 }
 
 struct resolver_api *resolver_api_open(struct err *e)

@@ -16,6 +16,7 @@
 #include "helper/resolve_lookup.h"
 
 #define CHANNELS_MAX 16 /* of UDP, and of TCP */
+#define TCP_TRIES 5	/* a server may end a connection with questions in it: they are sent again at once */
 #define ALL_CHANNELS ((size_t)2 * CHANNELS_MAX)
 
 struct channel {
@@ -210,7 +211,7 @@ static int open_channel(struct channel *c, bool tcp, int64_t timeout_ms)
 	struct ares_options o = { .flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES | ARES_FLAG_NOCHECKRESP |
 					   (tcp ? ARES_FLAG_USEVC : 0),
 				  .timeout = (int)timeout_ms,
-				  .tries = 1,
+				  .tries = tcp ? TCP_TRIES : 1,
 				  .ndots = 1,
 				  .lookups = "b",
 				  .servers = &nobody,

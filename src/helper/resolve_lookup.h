@@ -47,6 +47,7 @@ struct resolver {
 	int64_t name_timeout_ms;
 	struct resolver_dns *dns;
 	struct resolver_api *api;
+	bool spoken;   /* somebody has answered a question */
 	bool api_down; /* it could not be reached: the servers are asked */
 };
 

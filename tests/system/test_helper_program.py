@@ -68,12 +68,13 @@ def records(data, ttl=False):
 class Dns(threading.Thread):
     """A name server on loopback, UDP and TCP: {name: {"A": [...], "AAAA": [...], "rcode": N}}; None = stays silent.
 
-    By UDP each answer is late by `delay` seconds, and `lost(n)` says whether the n-th question or answer is lost."""
+    By UDP each answer is late by `delay` seconds, and `lost(n)` says whether the n-th question is lost; a connection
+    is closed after `most` answers."""
 
-    def __init__(self, names, big=(), delay=0, lost=lambda n: False):
+    def __init__(self, names, big=(), delay=0, lost=lambda n: False, most=1 << 30):
         super().__init__(daemon=True)
         self.names, self.big, self.asked = names, set(big), []
-        self.delay, self.lost, self.seen = delay, lost, 0
+        self.delay, self.lost, self.most, self.seen = delay, lost, most, 0
         for _ in range(50):
             self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             self.udp.bind(("127.0.0.1", 0))
@@ -135,9 +136,11 @@ class Dns(threading.Thread):
                 peer, _ = self.tcp.accept()
             except OSError:
                 return
-            with peer:
-                while size := peer.recv(2):
-                    reply = self.answer(peer.recv(struct.unpack(">H", size)[0]), False)
+            with peer, peer.makefile("rb") as questions:
+                for _ in range(self.most):
+                    if not (size := questions.read(2)):
+                        break
+                    reply = self.answer(questions.read(struct.unpack(">H", size)[0]), False)
                     peer.sendall(struct.pack(">H", len(reply)) + reply)
 
     def close(self):
@@ -374,6 +377,14 @@ proxy-providers:
                    "proxies: [{server: t.example}]")
         self.assertEqual(len(of(ADDRESS, self.extract())), 1)
         self.assertFalse([a for a in dns.asked if a[2]])
+
+    def test_a_server_that_closes_its_connections_is_asked_on(self):
+        names = {f"n{i}.example": {"A": [f"203.0.113.{i + 1}"]} for i in range(200)}
+        dns = self.dns(names, most=20)
+        self.write("config.yaml", f"dns: {{enable: true, proxy-server-nameserver: ['tcp://127.0.0.1:{dns.port}']}}\n"
+                   "proxies:\n" + "".join(f"- {{server: {n}}}\n" for n in names))
+        found = self.extract()
+        self.assertEqual((len(of(ADDRESS, found)), of(UNRESOLVED, found)), (200, []))
 
     def test_silence_costs_one_name_its_time_and_the_others_nothing(self):
         dns = self.dns({"dead.example": None, **{f"n{i}.example": {"A": [f"203.0.113.{i}"]} for i in range(1, 201)}})
@@ -787,8 +798,9 @@ class Cage(Case):
         self.addCleanup(p.stdin.close)
         time.sleep(0.3)
         self.assertIsNone(p.poll())
-        with open(f"/proc/{p.pid}/status") as f:
-            return dict(line.split(":\t", 1) for line in f.read().splitlines() if ":\t" in line)
+        with open(f"/proc/{p.pid}/status") as f, open(f"/proc/{p.pid}/limits") as limits:
+            status = dict(line.split(":\t", 1) for line in f.read().splitlines() if ":\t" in line)
+            return {**status, "limits": limits.read()}
 
     def test_the_filter_is_in_force_before_any_input(self):
         for args in (["list", "-"], ["probe", os.path.join(self.home, "s"), "1000", "1000"]):
@@ -796,6 +808,7 @@ class Cage(Case):
             self.assertEqual(status["Seccomp"], "2")
             self.assertEqual(status["NoNewPrivs"], "1")
             self.assertEqual(status["Threads"], "1")
+            self.assertRegex(status["limits"], r"Max processes +0 +0 ")
 
     def test_a_provider_outside_the_allowed_directories_is_out_of_reach(self):
         if not has_landlock():

@@ -101,13 +101,15 @@ static struct label *add_label(struct domains *d, uint32_t parent, const char *t
 static int add_path(struct domains *d, const char *pattern, ssize_t len, uint32_t value)
 {
 	struct label *l = NULL;
+	ssize_t start;
 
-	for (ssize_t start; len >= 0; len = start - 1) {
+	do {
 		start = last_label(pattern, len);
 		l = add_label(d, l ? l->id : 0, pattern + start, (size_t)(len - start));
 		if (!l)
 			return d->n == DOMAINS_LABELS_MAX ? -ENOSPC : -ENOMEM;
-	}
+		len = start - 1;
+	} while (len >= 0);
 	l->value = value;
 	l->set = true;
 	return 0;

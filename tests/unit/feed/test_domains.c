@@ -30,12 +30,12 @@ static void a_name_matches_the_pattern_that_mihomo_takes(void **state)
 		const char *name;
 		uint32_t value;
 	} rows[] = {
-		{ "a.example", 0 },	   { "A.EXAMPLE", 0 },	    { "z.example", 1 },	    { "b.example", 2 },
-		{ "q.b.example", 2 },	   { "q.r.b.example", 2 },  { "c.example", 1 },	    { "q.c.example", 3 },
-		{ "q.r.c.example", 3 },	   { "x.a.example", 4 },    { "x.q.example", 4 },   { "q.q.example", NONE },
-		{ "y.d.example", 6 },	   { "z.d.example", 5 },    { "x.d.example", 5 },   { "x.c.example", 3 },
-		{ "q.q.d.example", NONE }, { "example", 7 },	    { "other.test", NONE }, { "a.example.", NONE },
-		{ ".example", NONE },	   { "a..example", NONE },  { "", NONE },	    { " a.example", NONE },
+		{ "a.example", 0 },	   { "A.EXAMPLE", 0 },	   { "z.example", 1 },	   { "b.example", 2 },
+		{ "q.b.example", 2 },	   { "q.r.b.example", 2 }, { "c.example", 1 },	   { "q.c.example", 3 },
+		{ "q.r.c.example", 3 },	   { "x.a.example", 4 },   { "x.q.example", 4 },   { "q.q.example", NONE },
+		{ "y.d.example", 6 },	   { "z.d.example", 5 },   { "x.d.example", 5 },   { "x.c.example", 3 },
+		{ "q.q.d.example", NONE }, { "example", 7 },	   { "other.test", NONE }, { "a.example.", NONE },
+		{ ".example", NONE },	   { "a..example", NONE }, { "", NONE },	   { " a.example", NONE },
 		{ "*.example", 1 },	   { "+.b.example", 2 },
 	};
 	struct domains *d = domains_new();
