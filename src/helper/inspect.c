@@ -17,10 +17,8 @@ static void setting(void *ctx, enum wire_setting key, const char *value)
 static int inspect(const char *config, const char *home, size_t max)
 {
 	cleanup_free char *bytes = NULL;
-	const char *obstacle;
 	struct err e = ERR_INIT;
 	unsigned notes = 0;
-	struct doc *d;
 	uint32_t line;
 	size_t len;
 
@@ -28,15 +26,11 @@ static int inspect(const char *config, const char *home, size_t max)
 		emit_note(&notes, true, "%s", e.msg);
 		return 1;
 	}
-	if (doc_load(&d, bytes, len, &line, &e) < 0) {
+	if (mihomo_settings(bytes, len, home, setting, NULL, &line, &e) < 0) {
 		emit_note(&notes, true, "line %u: %s", line, e.msg);
 		return 1;
 	}
-	mihomo_settings(d, home, setting, NULL);
-	obstacle = mihomo_append_obstacle(d, bytes, len);
-	setting(NULL, WIRE_SET_APPEND, obstacle ? obstacle : "yes");
 	emit(&(struct wire_record){ .type = WIRE_SUMMARY });
-	doc_free(d);
 	return 0;
 }
 
@@ -51,7 +45,7 @@ int role_inspect(int argc, char **argv)
 			return usage_error(usage);
 	if (argc - optind != 2)
 		return usage_error(usage);
-	return confine((const char *const[]){ argv[optind], argv[optind + 1], NULL }) < 0
+	return confine(CONFINE_READING, (const char *const[]){ argv[optind], argv[optind + 1], NULL }) < 0
 		       ? 1
 		       : inspect(argv[optind], argv[optind + 1], max);
 }

@@ -205,7 +205,7 @@ int role_probe(int argc, char **argv)
 	if (argc != 4 || scan_ms(argv[2], &p.interval_ms) < 0 || scan_ms(argv[3], &p.timeout_ms) < 0)
 		return usage_error(usage);
 	p.socket = argv[1];
-	if (confine((const char *const[]){ NULL }) < 0 || curl_global_init(CURL_GLOBAL_NOTHING) != CURLE_OK)
+	if (confine(CONFINE_RESOLVING, NULL) < 0 || curl_global_init(CURL_GLOBAL_NOTHING) != CURLE_OK)
 		return 1;
 	p.multi = curl_multi_init();
 	code = p.multi && witness_init(&p.witness, p.multi, p.socket, p.timeout_ms, now_ms()) == 0 ? run(&p) : 1;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clashsup/wire.h"
 #include "helper/api_request.h"
 #include "parse/feed/mihomo_api.h"
 
@@ -12,7 +13,7 @@
 #define HOPS_MAX 32 /* of groups within groups */
 
 struct entry {
-	char *name, *now; /* now: of a group, else NULL */
+	uint32_t name, now; /* hashes; now: of a group, else 0 */
 	enum usage_rank rank;
 };
 
@@ -24,8 +25,6 @@ struct usage {
 
 static void add(struct usage *u, const char *name, const char *now, enum usage_rank rank)
 {
-	struct entry e = { .rank = rank };
-
 	if (u->n == u->cap) {
 		size_t cap = u->cap ? u->cap * 2 : 256;
 		struct entry *grown = realloc(u->entries, cap * sizeof(*grown));
@@ -37,13 +36,7 @@ static void add(struct usage *u, const char *name, const char *now, enum usage_r
 		u->entries = grown;
 		u->cap = cap;
 	}
-	e.name = strdup(name);
-	e.now = now ? strdup(now) : NULL;
-	u->no_memory = u->no_memory || !e.name || (now && !e.now);
-	if (e.name)
-		u->entries[u->n++] = e;
-	else
-		free(e.now);
+	u->entries[u->n++] = (struct entry){ wire_hash(name), *now ? wire_hash(now) : 0, rank };
 }
 
 /* The member of a group gets an entry here: it may be a provider's. */
@@ -52,18 +45,20 @@ static void on_proxy(void *ctx, const struct mihomo_proxy *p)
 	struct usage *u = ctx;
 
 	if (*p->now)
-		add(u, p->now, NULL, USAGE_REST);
-	add(u, p->name, *p->now ? p->now : NULL, p->works ? USAGE_LATELY : USAGE_REST);
+		add(u, p->now, "", USAGE_REST);
+	add(u, p->name, p->now, p->works ? USAGE_LATELY : USAGE_REST);
 }
 
 static void on_connection(void *ctx, const struct mihomo_connection *c)
 {
-	add(ctx, c->leaf, NULL, USAGE_NOW);
+	add(ctx, c->leaf, "", USAGE_NOW);
 }
 
 static int by_name(const void *a, const void *b)
 {
-	return strcmp(((const struct entry *)a)->name, ((const struct entry *)b)->name);
+	const struct entry *x = a, *y = b;
+
+	return (x->name > y->name) - (x->name < y->name);
 }
 
 /* Entries of one name become one: the best rank, and the member if any knows it. */
@@ -76,24 +71,21 @@ static void merge(struct usage *u)
 	for (size_t i = 0; i < u->n; i++) {
 		struct entry *e = &u->entries[i], *last = kept ? &u->entries[kept - 1] : NULL;
 
-		if (!last || strcmp(last->name, e->name) != 0) {
+		if (!last || last->name != e->name) {
 			u->entries[kept++] = *e;
 			continue;
 		}
 		if (e->rank < last->rank)
 			last->rank = e->rank;
-		if (last->now)
-			free(e->now);
-		else
+		if (!last->now)
 			last->now = e->now;
-		free(e->name);
 	}
 	u->n = kept;
 }
 
-static struct entry *find(const struct usage *u, const char *name)
+static struct entry *find(const struct usage *u, uint32_t name)
 {
-	const struct entry key = { .name = (char *)name };
+	const struct entry key = { .name = name };
 
 	return u && u->n > 0 ? bsearch(&key, u->entries, u->n, sizeof(key), by_name) : NULL;
 }
@@ -194,16 +186,12 @@ int usage_load(const char *api_socket, int64_t wait_ms, struct usage **out, stru
 
 void usage_free(struct usage *u)
 {
-	for (size_t i = 0; u && i < u->n; i++) {
-		free(u->entries[i].name);
-		free(u->entries[i].now);
-	}
 	if (u)
 		free(u->entries);
 	free(u);
 }
 
-enum usage_rank usage_rank(const struct usage *u, const char *name)
+enum usage_rank usage_rank(const struct usage *u, uint32_t name)
 {
 	const struct entry *e = find(u, name);
 

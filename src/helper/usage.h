@@ -27,7 +27,7 @@ struct usage;
 int usage_load(const char *api_socket, int64_t wait_ms, struct usage **out, struct err *e);
 void usage_free(struct usage *u);
 
-/* Of a proxy by this name, whichever source has it. */
-enum usage_rank usage_rank(const struct usage *u, const char *name);
+/* Of a proxy by this name (wire_hash of it), whichever source has it. */
+enum usage_rank usage_rank(const struct usage *u, uint32_t name);
 
 #endif

@@ -49,19 +49,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const struct endpoint_sink sink = { .found = found, .skipped = skipped };
 	const char *bytes = (const char *)data;
-	struct addr addrs[4];
-	struct mihomo_dns dns;
 	struct doc *d;
 	uint32_t line;
 
 	provider_parse(bytes, size, &sink);
+	mihomo_settings(bytes, size, "/home", setting, NULL, &line, NULL);
 	if (doc_load(&d, bytes, size, &line, NULL) < 0)
 		return 0;
-	mihomo_settings(d, "/home", setting, NULL);
-	mihomo_append_obstacle(d, bytes, size);
 	mihomo_providers(d, "/home", provider, d);
-	mihomo_dns(d, &dns);
-	mihomo_hosts(d, "n1.example", addrs, 4);
 	doc_free(d);
 	return 0;
 }

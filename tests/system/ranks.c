@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "clashsup/wire.h"
 #include "helper/usage.h"
 
 int main(int argc, char **argv)
@@ -14,7 +15,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	for (int i = 3; i < argc; i++)
-		printf("%d\n", (int)usage_rank(u, argv[i]));
+		printf("%d\n", (int)usage_rank(u, wire_hash(argv[i])));
 	usage_free(u);
 	return 0;
 }

@@ -7,6 +7,7 @@ import http.server
 import ipaddress
 import json
 import os
+import resource
 import shutil
 import socket
 import socketserver
@@ -22,7 +23,7 @@ import urllib.parse
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("CLASHSUP_BUILD") or os.environ.get("CLASHSUP_BUILD_DIR") or os.path.join(ROOT, "build")
 HELPER = os.path.join(BUILD, "clashsup-helper")
-SETTING, ADDRESS, UNRESOLVED, FRESH, SOURCE, SUMMARY, HEALTH, DIALLED, NOTE = range(1, 10)
+SETTING, ADDRESS, UNRESOLVED, FRESH, NAME, SOURCE, SUMMARY, HEALTH, DIALLED, NOTE = range(1, 11)
 SET = {1: "tproxy-port", 2: "listener", 3: "allow-lan", 4: "bind-address", 5: "routing-mark", 6: "iptables", 7: "tun",
        8: "ipv6", 9: "fake-ip", 10: "dns-listen", 11: "controller-unix", 12: "watch", 13: "append"}
 
@@ -34,8 +35,8 @@ def fnv(text):
     return h or 1
 
 
-def records(data):
-    """The records in a byte string, as tuples; anything left over is a failure."""
+def records(data, ttl=False):
+    """The records in a byte string, as tuples; anything left over is a failure. ttl: addresses with theirs, last."""
     at = 0
     while at < len(data):
         version, kind, length = struct.unpack_from(">BBH", data, at)
@@ -48,7 +49,8 @@ def records(data):
             yield kind, payload[0], payload[1:].decode()
         elif kind == ADDRESS:
             size = (4, 16)[payload[0]]
-            yield (kind, str(ipaddress.ip_address(payload[1:1 + size])), *struct.unpack(">II", payload[1 + size:-4]))
+            yield (kind, str(ipaddress.ip_address(payload[1:1 + size])),
+                   *struct.unpack(">III", payload[1 + size:])[:None if ttl else 2])
         elif kind == DIALLED:
             yield kind, str(ipaddress.ip_address(payload[1:]))
         elif kind in (UNRESOLVED, FRESH):
@@ -64,11 +66,14 @@ def records(data):
 
 
 class Dns(threading.Thread):
-    """A name server on loopback, UDP and TCP: {name: {"A": [...], "AAAA": [...]}}; None = stays silent."""
+    """A name server on loopback, UDP and TCP: {name: {"A": [...], "AAAA": [...], "rcode": N}}; None = stays silent.
 
-    def __init__(self, names, big=()):
+    By UDP each answer is late by `delay` seconds, and `lost(n)` says whether the n-th question or answer is lost."""
+
+    def __init__(self, names, big=(), delay=0, lost=lambda n: False):
         super().__init__(daemon=True)
         self.names, self.big, self.asked = names, set(big), []
+        self.delay, self.lost, self.seen = delay, lost, 0
         for _ in range(50):
             self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             self.udp.bind(("127.0.0.1", 0))
@@ -96,7 +101,7 @@ class Dns(threading.Thread):
         if known is None:
             return None
         found = known.get(kind, [])
-        flags = 0x8180 | (0 if name in self.names else 3)
+        flags = 0x8180 | (known.get("rcode", 0) if name in self.names else 3)
         if over_udp and name in self.big:
             flags, found = flags | 0x0200, []
         body = b""
@@ -113,9 +118,16 @@ class Dns(threading.Thread):
                 return
             if not query: # close() woke us
                 return
-            reply = self.answer(query, True)
+            self.seen += 1
+            reply = None if self.lost(self.seen) else self.answer(query, True)
             if reply:
-                self.udp.sendto(reply, peer)
+                threading.Timer(self.delay, self.send, (reply, peer)).start()
+
+    def send(self, reply, peer):
+        try:
+            self.udp.sendto(reply, peer)
+        except OSError:
+            pass
 
     def serve_tcp(self):
         while True:
@@ -391,6 +403,84 @@ proxy-providers:
         self.assertLess(time.monotonic() - begin, 1)
         self.assertEqual(len(of(UNRESOLVED, found)), 1)
 
+    def test_all_servers_are_asked_and_their_answers_are_united(self):
+        one, two = self.dns({"a.example": {"A": ["203.0.113.1"]}}), self.dns({"a.example": {"A": ["203.0.113.2"]}})
+        self.write("config.yaml", "proxies: [{server: a.example}]")
+        found = self.extract("--resolver", f"127.0.0.1:{one.port},127.0.0.1:{two.port}")
+        self.assertEqual(sorted(a[0] for a in of(ADDRESS, found)), ["203.0.113.1", "203.0.113.2"])
+
+    def test_a_dead_server_beside_a_living_one_costs_a_moment(self):
+        names = {f"n{i}.example": {"A": [f"203.0.113.{i + 1}"]} for i in range(200)}
+        dead, living = self.dns(dict.fromkeys(names)), self.dns(names)
+        self.write("config.yaml", "proxies:\n" + "".join(f"- {{server: {n}}}\n" for n in names))
+        begin = time.monotonic()
+        found = self.extract("--resolver", f"127.0.0.1:{dead.port},127.0.0.1:{living.port}")
+        self.assertLess(time.monotonic() - begin, 3)
+        self.assertEqual(len(of(ADDRESS, found)), 200)
+
+    def test_an_answer_that_comes_late_counts(self):
+        dns = self.dns({"a.example": {"A": ["203.0.113.1"]}}, delay=1.2)
+        self.write("config.yaml", "proxies: [{server: a.example}]")
+        self.assertEqual(len(of(ADDRESS, self.extract("--resolver", f"127.0.0.1:{dns.port}"))), 1)
+
+    def test_a_lossy_server_is_asked_again(self):
+        names = {f"n{i}.example": {"A": [f"203.0.113.{i + 1}"]} for i in range(100)}
+        dns = self.dns(names, lost=lambda n: n % 3 == 0)
+        self.write("config.yaml", "proxies:\n" + "".join(f"- {{server: {n}}}\n" for n in names))
+        found = self.extract("--resolver", f"127.0.0.1:{dns.port}")
+        self.assertEqual((len(of(ADDRESS, found)), of(UNRESOLVED, found)), (100, []))
+
+    def test_each_failure_has_its_reason(self):
+        dns = self.dns({"fail.example": {"rcode": 2}, "refuse.example": {"rcode": 5}, "none.example": {},
+                        "mute.example": None})
+        self.write("config.yaml", "proxies: [{server: fail.example}, {server: refuse.example}, {server: none.example},"
+                   " {server: mute.example}, {server: gone.example}, {server: a..b}]")
+        found = self.extract("--resolver", f"127.0.0.1:{dns.port}", "--name-timeout", "1000")
+        reasons = dict(text.split(": ", 1) for _, text in of(NOTE, found))
+        self.assertEqual(reasons, {
+            "fail.example": "the name server failed (SERVFAIL)", "refuse.example": "the name server refused",
+            "none.example": "no address", "mute.example": "no answer in time", "gone.example": "no such name",
+            "a..b": "not a name that can be asked for"})
+
+    def test_a_name_beyond_ascii_is_asked_for_in_both_forms(self):
+        dns = self.dns({"b\u00fccher.example": {"A": ["203.0.113.1"]},
+                        "xn--bcher-kva.example": {"A": ["203.0.113.2"]}, "b\u00fc.example": {}})
+        self.write("config.yaml", "proxies: [{server: b\u00fccher.example}, {server: \u2602\ufe0f.-b\u00fc-.example}]")
+        found = self.extract("--resolver", f"127.0.0.1:{dns.port}")
+        self.assertEqual(sorted(a[0] for a in of(ADDRESS, found)), ["203.0.113.1", "203.0.113.2"])
+        self.assertEqual(len(of(UNRESOLVED, found)), 1)
+
+    def test_patterns_of_hosts_answer_and_a_policy_chooses_the_server(self):
+        usual, other = self.dns({"a.example": {"A": ["203.0.113.1"]}}), self.dns({"x.b.example": {"A": ["203.0.113.2"]}})
+        self.write("config.yaml", f"""
+hosts: {{'+.c.example': 203.0.113.3, d.example: x.c.example}}
+dns:
+  enable: true
+  proxy-server-nameserver: ['127.0.0.1:{usual.port}']
+  proxy-server-nameserver-policy: {{'+.b.example': 'tcp://127.0.0.1:{other.port}'}}
+proxies: [{{server: a.example}}, {{server: x.b.example}}, {{server: y.z.c.example}}, {{server: d.example}}]
+""")
+        found = self.extract()
+        self.assertEqual(sorted({a[0] for a in of(ADDRESS, found)}), ["203.0.113.1", "203.0.113.2", "203.0.113.3"])
+        self.assertEqual(of(UNRESOLVED, found), [])
+        self.assertEqual({name for name, _, _ in usual.asked}, {"a.example"})
+
+    def test_without_the_api_its_servers_are_asked(self):
+        dns = self.dns({"a.example": {"A": ["203.0.113.1"]}})
+        self.write("config.yaml", f"dns: {{enable: true, nameserver: ['127.0.0.1:{dns.port}', 'tls://1.1.1.1']}}\n"
+                   "proxies: [{server: a.example}]")
+        found = self.extract("--api", os.path.join(self.home, "nobody.sock"))
+        self.assertEqual([a[0] for a in of(ADDRESS, found)], ["203.0.113.1"])
+
+    def test_a_network_without_an_answer_is_given_up(self):
+        names = [f"n{i}.example" for i in range(1000)]
+        dns = self.dns(dict.fromkeys(names))
+        self.write("config.yaml", "proxies:\n" + "".join(f"- {{server: {n}}}\n" for n in names))
+        begin = time.monotonic()
+        found = self.extract("--resolver", f"127.0.0.1:{dns.port}", "--name-timeout", "500")
+        self.assertLess(time.monotonic() - begin, 4)
+        self.assertEqual(len(of(UNRESOLVED, found)), 1000)
+
     def test_mihomo_is_asked_over_its_socket(self):
         api = self.api(names={"m.example": {"A": ["203.0.113.1"], "AAAA": ["2001:db8::2"]}})
         config = "dns: {enable: true, nameserver: ['https://doh.example/dns-query']}\n"
@@ -656,8 +746,8 @@ class List(Case):
         self.assertEqual(out["version"], 1)
         self.assertEqual(out["endpoints"], [
             {"host": "n1.example", "port": 443, "ports": "443,5000-6000", "transport": "udp", "kind": "server",
-             "name": "n\n", "file": path, "line": 2},
-            {"host": "2001:db8::1", "port": None, "ports": None, "transport": "udp", "kind": "ip", "name": "",
+             "name": "n\n", "dialer-proxy": None, "file": path, "line": 2},
+            {"host": "2001:db8::1", "port": None, "ports": None, "transport": "udp", "kind": "ip", "name": "", "dialer-proxy": None,
              "file": path, "line": 3}])
         self.assertEqual(out["addresses"], ["2001:db8::1"])
         self.assertEqual(out["skipped"], [{"file": path, "line": 4, "reason": "no server"}])
@@ -689,6 +779,12 @@ def flags():
     return ""
 
 
+def has_landlock():
+    probe = subprocess.run([sys.executable, "-c", "import ctypes,sys\n"
+                            "sys.exit(ctypes.CDLL(None).syscall(444, None, 0, 1) < 1)"])
+    return probe.returncode == 0
+
+
 class Cage(Case):
     """What must fail does fail: judged from the kernel's side, and by files that are out of reach."""
 
@@ -715,9 +811,7 @@ class Cage(Case):
             self.assertEqual(status["Threads"], "1")
 
     def test_a_provider_outside_the_allowed_directories_is_out_of_reach(self):
-        probe = subprocess.run([sys.executable, "-c", "import ctypes,sys\n"
-                                "sys.exit(ctypes.CDLL(None).syscall(444, None, 0, 1) < 1)"])
-        if probe.returncode:
+        if not has_landlock():
             print("SKIP: no Landlock in this kernel", file=sys.stderr)
             self.skipTest("no Landlock")
         other = tempfile.mkdtemp(prefix="elsewhere")
@@ -731,14 +825,59 @@ class Cage(Case):
         self.assertIn("permission", of(NOTE, found)[0][1])
         self.assertEqual(len(of(ADDRESS, self.extract("--provider-dir", other))), 1)
 
-    def test_a_call_that_is_forbidden_fails_or_kills(self):
-        cage = os.path.join(BUILD, "tests", "cage")
-        for what, want in (("read", 0), ("write", 1), ("create", 1), ("outside", 1), ("inet", 0), ("packet", 1),
-                           ("netlink", 1), ("map-code", 1), ("limits", 1), ("chmod", 1), ("fork", -31),
-                           ("thread", -31), ("exec", -31), ("kill", -31), ("ptrace", -31)):
-            run = subprocess.run([cage, what, self.home], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=10)
-            with self.subTest(what):
-                self.assertEqual(run.returncode, want, run.stderr)
+    # 0 = it worked, 1 = refused, -31 = killed for it, and what else says so. Reading, then resolving.
+    TRIES = {
+        "read": (0, 1), "file": (0, 1), "resolv.conf": (0, 1), "readlink": (0, 1),
+        "link": (1, 1), "write": (1, 1), "append": (1, 1), "truncate": (1, 1), "create": (1, 1), "tmpfile": (1, 1),
+        "outside": (1, 1), "up": (1, 1), "unlink": (1, 1), "mkdir": (1, 1), "chmod": (1, 1),
+        "inet": (1, 0), "unix": (1, 0), "socketpair": (1, 0), "connect": (1, 0), "bind": (1, 0), "send": (1, 0),
+        "packet": (1, 1), "netlink": (1, 1), "listen": (1, 1),
+        "map-code": (1, 1), "limits": (1, 1), "setuid": (1, 1), "session": (1, 1),
+        "fork": (-31, -31), "thread": (-31, -31), "exec": (-31, -31), "kill": (-31, -31), "ptrace": (-31, -31),
+        "peek": (-31, -31),
+    }
+
+    def cage(self, *args):
+        return subprocess.run([os.path.join(BUILD, "tests", "cage"), *args, self.home], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=10)
+
+    def test_each_forbidden_thing_is_refused_in_each_phase(self):
+        landlock = has_landlock()
+        if not landlock:
+            print("SKIP: no Landlock in this kernel: reading outside is not refused", file=sys.stderr)
+        self.write("file", "x")
+        os.symlink("/etc/shadow", os.path.join(self.home, "link"))
+        for what, wanted in self.TRIES.items():
+            for phase, want in zip(("reading", "resolving"), wanted):
+                if phase == "reading" and what in ("outside", "link", "up") and not landlock:
+                    continue
+                run = self.cage(phase, what)
+                with self.subTest(phase=phase, what=what):
+                    self.assertEqual(run.returncode, want, run.stderr)
+        self.assertEqual(sorted(os.listdir(self.home)), ["file", "link"])
+
+    def test_reader_and_resolver_are_two_processes(self):
+        self.write("file", "x")
+        for what, said in (("file", "well"), ("inet", "the reader ended with status 1"),
+                           ("fork", "the reader was killed by signal 31"),
+                           ("crash", "the reader was killed by signal 4")):
+            run = self.cage("split", what)
+            self.assertEqual((run.returncode, run.stdout.decode().strip()), (0, said), run.stderr)
+
+    def test_the_reader_dies_with_the_resolver(self):
+        run = self.cage("split", "wait")  # returns when nobody holds the output any more
+        self.assertEqual(run.returncode, 0, run.stderr)
+
+    def test_too_little_memory_ends_with_a_reason(self):
+        self.write("config.yaml", "# " + "x" * (50 << 20))
+
+        def limit():
+            resource.setrlimit(resource.RLIMIT_AS, (64 << 20, 64 << 20))
+
+        run = subprocess.run([HELPER, "extract", "--resolver", "127.0.0.1:9", os.path.join(self.home, "config.yaml"),
+                              self.home], stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=limit, timeout=30)
+        self.assertRegex(run.stdout + run.stderr, b"[Cc]annot allocate memory|out of memory")
+        self.assertGreaterEqual(run.returncode, 0, "it crashed")
 
 
 if __name__ == "__main__":

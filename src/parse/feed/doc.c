@@ -1,9 +1,7 @@
-/* Look-ups in the tree, and what its scalars mean. */
+/* Look-ups in the tree. */
 #include "parse/feed/doc.h"
 
 #include <ctype.h>
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define MERGE_DEPTH_MAX 64 /* merges within merges */
@@ -18,22 +16,30 @@ const struct doc_item *doc_pairs(const struct doc_node *n)
 	return n && n->kind == DOC_MAP ? n->first : NULL;
 }
 
+/* The next letter, folded as Go's strings.EqualFold does: U+017F is an s and U+212A a k. */
+static int fold(const char **text)
+{
+	const char *t = *text;
+	size_t len = strncmp(t, "\xc5\xbf", 2) == 0 ? 2 : strncmp(t, "\xe2\x84\xaa", 3) == 0 ? 3 : 1;
+
+	*text += len;
+	return len == 2 ? 's' : len == 3 ? 'k' : *t == '_' ? '-' : tolower((unsigned char)*t);
+}
+
 static bool folded_equal(const char *a, const char *b)
 {
-	for (; *a && *b; a++, b++) {
-		int x = *a == '_' ? '-' : tolower((unsigned char)*a);
-		int y = *b == '_' ? '-' : tolower((unsigned char)*b);
-
-		if (x != y)
+	if (((*a ^ *b) & ~0x20) && !(*a & 0x80)) /* most are done here; no key begins with '-' */
+		return false;
+	while (*a && *b)
+		if (fold(&a) != fold(&b))
 			return false;
-	}
 	return *a == *b;
 }
 
 struct search {
 	struct doc *doc;
 	const char *key;
-	bool folded;
+	struct doc_node **folded; /* the first that matches folded only; NULL = not wanted */
 	unsigned depth;
 };
 
@@ -74,8 +80,10 @@ static struct doc_node *search_map(struct search *s, struct doc_node *map)
 			continue;
 		if (key->plain && strcmp(key->text, "<<") == 0)
 			merge = i->value;
-		else if (s->folded ? folded_equal(key->text, s->key) : strcmp(key->text, s->key) == 0)
+		else if (strcmp(key->text, s->key) == 0)
 			return i->value;
+		else if (s->folded && !*s->folded && folded_equal(key->text, s->key))
+			*s->folded = i->value;
 	}
 	if (!merge)
 		return NULL;
@@ -89,103 +97,20 @@ static struct doc_node *search_map(struct search *s, struct doc_node *map)
 	return found;
 }
 
-static struct doc_node *search(struct doc *d, struct doc_node *map, const char *key, bool folded)
+struct doc_node *doc_get(struct doc *d, struct doc_node *map, const char *key)
 {
-	struct search s = { .doc = d, .key = key, .folded = folded };
+	struct search s = { .doc = d, .key = key };
 
 	d->stamp++;
 	return map ? search_map(&s, map) : NULL;
 }
 
-struct doc_node *doc_get(struct doc *d, struct doc_node *map, const char *key)
-{
-	return search(d, map, key, false);
-}
-
 struct doc_node *doc_find(struct doc *d, struct doc_node *map, const char *key)
 {
-	struct doc_node *exact = search(d, map, key, false);
+	struct doc_node *folded = NULL, *exact;
+	struct search s = { .doc = d, .key = key, .folded = &folded };
 
-	return exact ? exact : search(d, map, key, true);
-}
-
-static bool one_of(const char *text, const char *const *words)
-{
-	while (*words && strcmp(text, *words) != 0)
-		words++;
-	return *words != NULL;
-}
-
-bool doc_is_null(const struct doc_node *n)
-{
-	static const char *const words[] = { "", "~", "null", "Null", "NULL", NULL };
-
-	return !n || (n->kind == DOC_SCALAR && n->plain && one_of(n->text, words));
-}
-
-const char *doc_text(const struct doc_node *n)
-{
-	static const char *const bools[] = { "true", "True", "TRUE", "false", "False", "FALSE", NULL };
-
-	if (doc_is_null(n) || n->kind != DOC_SCALAR || (n->plain && one_of(n->text, bools)))
-		return NULL;
-	return n->text;
-}
-
-/* go-yaml takes the words of YAML 1.1 where a bool is expected. */
-bool doc_true(const struct doc_node *n)
-{
-	static const char *const words[] = { "true", "True", "TRUE", "yes", "Yes", "YES",
-					     "y",    "Y",    "on",   "On",  "ON",  NULL };
-
-	return n && n->kind == DOC_SCALAR && n->plain && one_of(n->text, words);
-}
-
-/* Go's strconv.ParseInt(text, 0, 64), with '_' dropped: prefixes 0x, 0o, 0b and a bare 0. */
-static int parse_int(const char *text, int64_t *out)
-{
-	bool minus = *text == '-';
-	char digits[72], *end;
-	long long value;
-	int base = 10;
-	size_t n = 0;
-
-	text += *text == '-' || *text == '+';
-	if (text[0] == '0' && text[1] != '\0') {
-		char prefix = (char)tolower((unsigned char)text[1]);
-
-		base = prefix == 'x' ? 16 : prefix == 'b' ? 2 : 8;
-		text += prefix == 'x' || prefix == 'b' || prefix == 'o' ? 2 : 1;
-	}
-	for (; *text && n < sizeof(digits) - 1; text++)
-		if (*text != '_')
-			digits[n++] = *text;
-	digits[n] = '\0';
-	if (*text != '\0' || !isxdigit((unsigned char)digits[0]))
-		return -EINVAL;
-	errno = 0;
-	value = strtoll(digits, &end, base);
-	if (*end != '\0' || errno != 0)
-		return -EINVAL;
-	*out = minus ? -value : value;
-	return 0;
-}
-
-int doc_int(const struct doc_node *n, int64_t *out)
-{
-	const char *text = doc_text(n);
-	char *end;
-	double f;
-
-	if (!text)
-		return -EINVAL;
-	if (parse_int(text, out) == 0)
-		return 0;
-	if (!n->plain || text[strspn(text, "+-.0123456789eE")] != '\0')
-		return -EINVAL;
-	f = strtod(text, &end);
-	if (end == text || *end != '\0' || !(f > -1e15 && f < 1e15))
-		return -EINVAL;
-	*out = (int64_t)f;
-	return 0;
+	d->stamp++;
+	exact = map ? search_map(&s, map) : NULL;
+	return exact ? exact : folded;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "clashsup/scan.h"
+#include "parse/feed/mihomo_dns.h"
 
 #define LISTENER_PORTS_MAX 16 /* of one entry of listeners: */
 #define MARKS_MAX 64	      /* distinct routing marks */
@@ -15,7 +16,10 @@ struct report {
 	struct doc *doc;
 	mihomo_setting_fn fn;
 	void *ctx;
-	int64_t marks[MARKS_MAX];
+	struct {
+		int64_t mark;
+		uint32_t line; /* the first */
+	} marks[MARKS_MAX];
 	size_t n_marks;
 };
 
@@ -56,37 +60,50 @@ static void tell_port(const struct report *r, const struct doc_node *n)
 	tell(r, WIRE_SET_TPROXY_PORT, text);
 }
 
-/* Each mark once, at its first line: thousands of entries may share one. */
-static void tell_mark(struct report *r, const struct doc_node *n)
+/* Each mark once: thousands of entries may share one. */
+static void keep_mark(struct report *r, const struct doc_node *n)
 {
-	char text[48];
+	size_t i = 0;
 	int64_t mark;
 
-	if (doc_int(n, &mark) < 0 || mark == 0 || r->n_marks == MARKS_MAX)
+	if (doc_int(n, &mark) < 0 || mark == 0)
 		return;
-	for (size_t i = 0; i < r->n_marks; i++)
-		if (r->marks[i] == mark)
-			return;
-	r->marks[r->n_marks++] = mark;
-	snprintf(text, sizeof(text), "%lld %u", (long long)mark, n->line);
-	tell(r, WIRE_SET_ROUTING_MARK, text);
+	while (i < r->n_marks && r->marks[i].mark != mark)
+		i++;
+	if (i == MARKS_MAX || (i < r->n_marks && r->marks[i].line <= n->line))
+		return;
+	r->marks[i].mark = mark;
+	r->marks[i].line = n->line;
+	if (i == r->n_marks)
+		r->n_marks++;
 }
 
-static void tell_marks_of(struct report *r, const struct doc_node *list)
+static void mark_of_proxy(void *ctx, struct doc *d, struct doc_node *proxy)
 {
-	for (const struct doc_item *i = doc_first(list); i; i = i->next)
-		tell_mark(r, doc_find(r->doc, i->value, "routing-mark"));
+	keep_mark(ctx, doc_find(d, proxy, "routing-mark"));
 }
 
+static void marks_of_provider(struct report *r, struct doc_node *provider)
+{
+	const struct doc_node *payload = doc_find(r->doc, provider, "payload");
+
+	keep_mark(r, doc_find(r->doc, doc_find(r->doc, provider, "override"), "routing-mark"));
+	for (const struct doc_item *i = doc_first(payload); i; i = i->next)
+		mark_of_proxy(r, r->doc, i->value);
+}
+
+/* Those of `proxies` are kept already. */
 static void tell_marks(struct report *r)
 {
 	struct doc_node *root = r->doc->root;
+	char text[48];
 
-	tell_mark(r, doc_get(r->doc, root, "routing-mark"));
-	tell_marks_of(r, doc_get(r->doc, root, "proxies"));
-	for (const struct doc_item *i = doc_pairs(doc_get(r->doc, root, "proxy-providers")); i; i = i->next) {
-		tell_mark(r, doc_find(r->doc, doc_find(r->doc, i->value, "override"), "routing-mark"));
-		tell_marks_of(r, doc_find(r->doc, i->value, "payload"));
+	keep_mark(r, doc_get(r->doc, root, "routing-mark"));
+	for (const struct doc_item *i = doc_pairs(doc_get(r->doc, root, "proxy-providers")); i; i = i->next)
+		marks_of_provider(r, i->value);
+	for (size_t i = 0; i < r->n_marks; i++) {
+		snprintf(text, sizeof(text), "%lld %u", (long long)r->marks[i].mark, r->marks[i].line);
+		tell(r, WIRE_SET_ROUTING_MARK, text);
 	}
 }
 
@@ -148,22 +165,11 @@ static void tell_watch(void *ctx, const struct mihomo_provider *p)
 		tell(ctx, WIRE_SET_WATCH, p->path);
 }
 
-void mihomo_settings(struct doc *d, const char *home, mihomo_setting_fn setting, void *ctx)
+static void pass_over(void *ctx, struct doc *d, struct doc_node *element)
 {
-	struct report r = { .doc = d, .fn = setting, .ctx = ctx };
-	struct doc_node *root = d->root;
-
-	tell_port(&r, doc_get(d, root, "tproxy-port"));
-	tell_listeners(&r);
-	tell_yes(&r, WIRE_SET_ALLOW_LAN, doc_get(d, root, "allow-lan"), false);
-	tell_text(&r, WIRE_SET_BIND_ADDRESS, doc_get(d, root, "bind-address"));
-	tell_marks(&r);
-	tell_line(&r, WIRE_SET_IPTABLES, doc_get(d, doc_get(d, root, "iptables"), "enable"));
-	tell_line(&r, WIRE_SET_TUN, doc_get(d, doc_get(d, root, "tun"), "enable"));
-	tell_yes(&r, WIRE_SET_IPV6, doc_get(d, root, "ipv6"), true);
-	tell_dns(&r);
-	tell_text(&r, WIRE_SET_CONTROLLER_UNIX, doc_get(d, root, "external-controller-unix"));
-	mihomo_providers(d, home, tell_watch, &r);
+	(void)ctx;
+	(void)d;
+	(void)element;
 }
 
 #define TRIAL_LINE "listeners: [{name: clashsup}]\n"
@@ -171,6 +177,7 @@ void mihomo_settings(struct doc *d, const char *home, mihomo_setting_fn setting,
 /* The document with the line behind it must be the same map with one pair more, the last. */
 static bool trial(const struct doc *d, const char *bytes, size_t len)
 {
+	const struct doc_stream proxies = { "proxies", pass_over, NULL };
 	char *longer = malloc(len + sizeof(TRIAL_LINE) + 1);
 	const struct doc_item *last;
 	struct doc *with = NULL;
@@ -183,7 +190,7 @@ static bool trial(const struct doc *d, const char *bytes, size_t len)
 	if (len > 0 && bytes[len - 1] != '\n')
 		longer[len++] = '\n';
 	memcpy(longer + len, TRIAL_LINE, sizeof(TRIAL_LINE));
-	good = doc_load(&with, longer, len + sizeof(TRIAL_LINE) - 1, &line, NULL) == 0 && with->root &&
+	good = doc_load_stream(&with, longer, len + sizeof(TRIAL_LINE) - 1, &proxies, &line, NULL) == 0 && with->root &&
 	       with->root->kind == DOC_MAP && with->root->len == d->root->len + 1;
 	free(longer);
 	if (good) {
@@ -209,6 +216,41 @@ const char *mihomo_append_obstacle(struct doc *d, const char *bytes, size_t len)
 	if (!trial(d, bytes, len))
 		return "a line behind its end would not belong to its first document";
 	return NULL;
+}
+
+static void tell_all(struct report *r, const char *home)
+{
+	struct doc *d = r->doc;
+	struct doc_node *root = d->root;
+
+	tell_port(r, doc_get(d, root, "tproxy-port"));
+	tell_listeners(r);
+	tell_yes(r, WIRE_SET_ALLOW_LAN, doc_get(d, root, "allow-lan"), false);
+	tell_text(r, WIRE_SET_BIND_ADDRESS, doc_get(d, root, "bind-address"));
+	tell_marks(r);
+	tell_line(r, WIRE_SET_IPTABLES, doc_get(d, doc_get(d, root, "iptables"), "enable"));
+	tell_line(r, WIRE_SET_TUN, doc_get(d, doc_get(d, root, "tun"), "enable"));
+	tell_yes(r, WIRE_SET_IPV6, doc_get(d, root, "ipv6"), true);
+	tell_dns(r);
+	tell_text(r, WIRE_SET_CONTROLLER_UNIX, doc_get(d, root, "external-controller-unix"));
+	mihomo_providers(d, home, tell_watch, r);
+}
+
+int mihomo_settings(const char *bytes, size_t len, const char *home, mihomo_setting_fn setting, void *ctx,
+		    uint32_t *line_out, struct err *e)
+{
+	struct report report = { .fn = setting, .ctx = ctx };
+	const struct doc_stream proxies = { "proxies", mark_of_proxy, &report };
+	const char *obstacle;
+	int r = doc_load_stream(&report.doc, bytes, len, &proxies, line_out, e);
+
+	if (r < 0)
+		return r;
+	tell_all(&report, home);
+	obstacle = mihomo_append_obstacle(report.doc, bytes, len);
+	tell(&report, WIRE_SET_APPEND, obstacle ? obstacle : "yes");
+	doc_free(report.doc);
+	return 0;
 }
 
 /* An http provider without a path keeps its file under the URL's MD5 (Mihomo 1.19.30: constant/path.go). */

@@ -12,15 +12,19 @@
 #include "parse/feed/endpoint.h"
 
 /*
- * 0 = read to its end, however many entries were found or skipped;
+ * 0 = read to its end; 1 = so too, but Mihomo refuses the whole of it for one of the
+ * skipped entries, and goes on with what the file said before;
  * -EINVAL = nothing can be said about its entries: the sink's `skipped` was told why.
  */
 int provider_parse(const char *bytes, size_t len, const struct endpoint_sink *sink);
 
-/* The top-level list of a document: `proxies`, or `Proxy` in old files. NULL when there is neither. */
-struct doc_node *provider_list(struct doc *d);
+/* One entry; a bad one is skipped. `sink` is a struct endpoint_sink: this is a doc_stream's element. */
+void provider_entry(void *sink, struct doc *d, struct doc_node *entry);
 
-/* The entries of such a list, or of a provider's `payload`. A bad one is skipped, the others go on. */
+/* The entries of a list: a provider's `payload`. */
 void provider_entries(struct doc *d, struct doc_node *list, const struct endpoint_sink *sink);
+
+/* `Proxy`, the list of old files, which counts where there is no `proxies`; else NULL. */
+struct doc_node *provider_old_list(struct doc *d);
 
 #endif

@@ -1,24 +1,25 @@
-/* From libyaml's events to the tree of doc.h. */
+/*
+ * From libyaml's events to the tree of doc.h, or to elements that are told and
+ * forgotten.
+ */
 #include <yaml.h>
 
 #include <errno.h>
+#include <nettle/base64.h>
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "parse/feed/doc.h"
+#include "parse/feed/source.h"
 
-#define BLOCK_SIZE (64 * 1024)
-
-/* Look-ups may take this much and a share of the size: far above what honest files need. */
+/* Pairs that look-ups may pass: far above what honest files need. */
 #define BUDGET_BASE (4u * 1024 * 1024)
-#define BUDGET_PER_BYTE 32
+#define BUDGET_PER_BYTE 16
+#define BUDGET_MAX (160u * 1024 * 1024)
 
-struct doc_block {
-	struct doc_block *next;
-	size_t used, cap;
-	_Alignas(max_align_t) char bytes[];
-};
+#define BINARY_TAG "tag:yaml.org,2002:binary"
+#define MERGE_TAG "tag:yaml.org,2002:merge"
 
 struct anchor {
 	const char *name;
@@ -35,50 +36,37 @@ struct builder {
 	struct doc *doc;
 	yaml_parser_t parser;
 	void *anchors; /* of tsearch(3) */
+	uint32_t n_anchors, n_nodes;
 	struct open_node stack[DOC_DEPTH_MAX];
 	unsigned depth;
 	uint32_t line; /* of the present event */
 	unsigned column;
 	struct err *err;
+
+	struct source source;
+
+	const struct doc_stream *stream;
+	struct doc_node *streamed; /* the list whose elements are told */
+	struct doc_node *element;  /* of that: the one that is being read */
+	struct {
+		struct arena_mark arena;
+		uint32_t nodes, anchors;
+	} before; /* the element */
 };
-
-static void *allocate(struct doc *d, size_t size)
-{
-	struct doc_block *b = d->blocks;
-
-	size = (size + 7) & ~(size_t)7;
-	if (!b || size > b->cap - b->used) {
-		size_t cap = size > BLOCK_SIZE ? size : BLOCK_SIZE;
-
-		b = malloc(sizeof(*b) + cap);
-		if (!b)
-			return NULL;
-		*b = (struct doc_block){ .next = d->blocks, .cap = cap };
-		d->blocks = b;
-	}
-	b->used += size;
-	return b->bytes + b->used - size;
-}
-
-static const char *keep_text(struct doc *d, const yaml_char_t *text, size_t len)
-{
-	char *copy = allocate(d, len + 1);
-
-	if (copy) {
-		memcpy(copy, text, len);
-		copy[len] = '\0';
-	}
-	return copy;
-}
 
 static int out_of_memory(struct builder *b)
 {
 	return err_set(b->err, ENOMEM, "out of memory");
 }
 
+static int too_much(struct builder *b, const char *reason)
+{
+	return err_set(b->err, E2BIG, "%s", reason);
+}
+
 static struct doc_node *new_node(struct builder *b, enum doc_kind kind, bool plain)
 {
-	struct doc_node *n = allocate(b->doc, sizeof(*n));
+	struct doc_node *n = arena_alloc(&b->doc->arena, sizeof(*n));
 
 	if (n)
 		*n = (struct doc_node){ .kind = (uint8_t)kind, .plain = plain, .line = b->line };
@@ -97,11 +85,13 @@ static int define(struct builder *b, const yaml_char_t *name, struct doc_node *n
 
 	if (!name)
 		return 0;
-	a = allocate(b->doc, sizeof(*a));
+	if (++b->n_anchors > DOC_ANCHORS_MAX)
+		return too_much(b, "too many anchors");
+	a = arena_alloc(&b->doc->arena, sizeof(*a));
 	if (!a)
 		return out_of_memory(b);
 	a->node = n;
-	a->name = keep_text(b->doc, name, strlen((const char *)name));
+	a->name = arena_text(&b->doc->arena, name, strlen((const char *)name));
 	known = a->name ? tsearch(a, &b->anchors, by_name) : NULL;
 	if (!known)
 		return out_of_memory(b);
@@ -116,33 +106,32 @@ static int refer(struct builder *b, const yaml_char_t *name, struct doc_node **o
 
 	if (!known)
 		return err_set(b->err, EINVAL, "the alias *%.64s has no anchor", wanted.name);
-	if ((*known)->node->open)
-		return err_set(b->err, EINVAL, "the anchor &%.64s contains itself", wanted.name);
 	*out = (*known)->node;
+	if ((*known)->node->open) { /* go-yaml minds only where it is read: nothing can be meant by it */
+		*out = new_node(b, DOC_SCALAR, true);
+		if (*out)
+			(*out)->text = "";
+	}
 	return 0;
 }
 
-/* Puts a node where it belongs: the root, a list's element, a map's key or value. */
-static int place(struct builder *b, struct doc_node *n)
+static bool in_streamed(const struct builder *b)
 {
-	struct open_node *top;
-	struct doc_item *item;
+	return b->streamed && b->depth == 2 && b->stack[1].node == b->streamed;
+}
 
-	if (!n)
-		return out_of_memory(b);
-	if (++b->doc->nodes > DOC_NODES_MAX)
-		return err_set(b->err, EINVAL, "more than %u nodes", DOC_NODES_MAX);
-	if (b->depth == 0) {
-		b->doc->root = n;
-		b->doc->root_column = b->column;
-		return 0;
-	}
-	top = &b->stack[b->depth - 1];
-	if (top->node->kind == DOC_MAP && !top->key) {
-		top->key = n;
-		return 0;
-	}
-	item = allocate(b->doc, sizeof(*item));
+static int count_node(struct builder *b)
+{
+	b->n_nodes += 1 + b->depth / 16; /* libyaml looks at each open level for each token */
+	if (b->n_nodes > DOC_NODES_MAX || ++b->doc->nodes > DOC_TREE_MAX)
+		return too_much(b, "too many nodes");
+	return 0;
+}
+
+static int link_item(struct builder *b, struct open_node *top, struct doc_node *n)
+{
+	struct doc_item *item = arena_alloc(&b->doc->arena, sizeof(*item));
+
 	if (!item)
 		return out_of_memory(b);
 	*item = (struct doc_item){ .key = top->key, .value = n };
@@ -153,28 +142,95 @@ static int place(struct builder *b, struct doc_node *n)
 	return 0;
 }
 
-static int scalar(struct builder *b, const yaml_event_t *ev)
+/* Puts a node where it belongs: the root, a list's element, a map's key or value, or what is told. */
+static int place(struct builder *b, struct doc_node *n)
 {
-	bool plain = ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE && !ev->data.scalar.tag;
-	struct doc_node *n = new_node(b, DOC_SCALAR, plain);
+	struct open_node *top = b->depth > 0 ? &b->stack[b->depth - 1] : NULL;
 
 	if (!n)
 		return out_of_memory(b);
-	n->text = keep_text(b->doc, ev->data.scalar.value, ev->data.scalar.length);
-	if (!n->text)
+	if (count_node(b) < 0)
+		return -1;
+	if (!top) {
+		b->doc->root = n;
+		b->doc->root_column = b->column;
+	} else if (in_streamed(b)) {
+		b->element = n;
+	} else if (top->node->kind == DOC_MAP && !top->key) {
+		top->key = n;
+	} else {
+		return link_item(b, top, n);
+	}
+	return 0;
+}
+
+/* May it be a number, null and so on? Tags that are not known make texts, as quotes do. */
+static bool may_be_other(const yaml_event_t *ev)
+{
+	static const char *const tags[] = { YAML_INT_TAG,	YAML_FLOAT_TAG, YAML_BOOL_TAG, YAML_NULL_TAG,
+					    YAML_TIMESTAMP_TAG, MERGE_TAG,	NULL };
+	const char *tag = (const char *)ev->data.scalar.tag;
+	size_t i = 0;
+
+	if (!tag || strcmp(tag, "!") == 0)
+		return ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
+	while (tags[i] && strcmp(tag, tags[i]) != 0)
+		i++;
+	return tags[i] != NULL;
+}
+
+/* Base64, in place. Of what is no such thing nothing can be said: go-yaml refuses the document. */
+static size_t decode_binary(char *text, size_t len)
+{
+	struct base64_decode_ctx ctx;
+	size_t n = len;
+
+	base64_decode_init(&ctx);
+	if (!base64_decode_update(&ctx, &n, (uint8_t *)text, len, text) || !base64_decode_final(&ctx))
+		n = 0;
+	text[n] = '\0';
+	return n;
+}
+
+static int scalar(struct builder *b, const yaml_event_t *ev)
+{
+	const char *tag = (const char *)ev->data.scalar.tag;
+	struct doc_node *n = new_node(b, DOC_SCALAR, may_be_other(ev));
+	char *text = n ? arena_text(&b->doc->arena, ev->data.scalar.value, ev->data.scalar.length) : NULL;
+	size_t len;
+
+	if (!text)
 		return out_of_memory(b);
-	n->len = (uint32_t)ev->data.scalar.length;
+	len = source_restore(&b->source, text, ev->data.scalar.length);
+	if (tag && strcmp(tag, BINARY_TAG) == 0)
+		len = decode_binary(text, len);
+	for (size_t i = 0; i < len; i++)
+		if (text[i] == '\0')
+			text[i] = '\1'; /* no text that anybody means has either */
+	n->text = text;
+	n->len = (uint32_t)len;
 	return place(b, n) < 0 ? -1 : define(b, ev->data.scalar.anchor, n);
+}
+
+/* Is what begins here the list that shall be told? */
+static bool begins_stream(const struct builder *b, enum doc_kind kind, const yaml_char_t *anchor)
+{
+	const struct doc_node *key = b->depth == 1 ? b->stack[0].key : NULL;
+
+	return b->stream && kind == DOC_LIST && !anchor && key && key->kind == DOC_SCALAR &&
+	       strcmp(key->text, b->stream->key) == 0;
 }
 
 static int begin(struct builder *b, enum doc_kind kind, bool block, const yaml_char_t *anchor)
 {
 	struct doc_node *n = new_node(b, kind, block);
 
+	if (n && begins_stream(b, kind, anchor))
+		b->streamed = n;
 	if (place(b, n) < 0 || define(b, anchor, n) < 0)
 		return -1;
 	if (b->depth == DOC_DEPTH_MAX)
-		return err_set(b->err, EINVAL, "nested more than %d levels deep", DOC_DEPTH_MAX);
+		return too_much(b, "nested too deep");
 	n->open = true;
 	b->stack[b->depth++] = (struct open_node){ .node = n };
 	return 0;
@@ -211,38 +267,89 @@ static int take(struct builder *b, const yaml_event_t *ev)
 	return 1;
 }
 
+/* The element is complete: unless an anchor lies in it, it is forgotten. */
+static int tell_element(struct builder *b)
+{
+	struct doc *d = b->doc;
+
+	if (++b->streamed->len > DOC_LIST_MAX)
+		return too_much(b, "too many entries");
+	b->stream->element(b->stream->ctx, d, b->element);
+	b->element = NULL;
+	if (b->n_anchors == b->before.anchors) {
+		arena_release(&d->arena, b->before.arena);
+		d->nodes = b->before.nodes;
+	}
+	return d->exhausted ? too_much(b, "too many merges and aliases") : 0;
+}
+
+static int take_streaming(struct builder *b, const yaml_event_t *ev)
+{
+	int r;
+
+	if (in_streamed(b)) {
+		b->before.arena = arena_mark(&b->doc->arena);
+		b->before.nodes = b->doc->nodes;
+		b->before.anchors = b->n_anchors;
+	}
+	r = take(b, ev);
+	return r == 0 && b->element && in_streamed(b) ? tell_element(b) : r;
+}
+
+/* Behind the end: the list was anchored, or is another's by an alias or a merge. */
+static int tell_kept(struct builder *b)
+{
+	struct doc *d = b->doc;
+	const struct doc_node *list;
+
+	if (!b->stream || b->streamed)
+		return 0;
+	list = doc_get(d, d->root, b->stream->key);
+	if (list && list->kind == DOC_LIST && list->len > DOC_LIST_MAX)
+		return too_much(b, "too many entries");
+	for (const struct doc_item *i = list && list->kind == DOC_LIST ? list->first : NULL; i && !d->exhausted;
+	     i = i->next)
+		b->stream->element(b->stream->ctx, d, i->value);
+	return d->exhausted ? too_much(b, "too many merges and aliases") : 0;
+}
+
 /* The reader knows an offset only, the scanner and the parser know a line. */
-static int syntax_error(struct builder *b, const char *bytes, size_t len)
+static int syntax_error(struct builder *b)
 {
 	const yaml_parser_t *p = &b->parser;
 
 	if (p->error == YAML_MEMORY_ERROR)
 		return out_of_memory(b);
+	if (b->source.refused) {
+		b->line = (uint32_t)p->mark.line + 1;
+		return too_much(b, b->source.refused);
+	}
 	b->line = (uint32_t)p->problem_mark.line + 1;
 	if (p->error == YAML_READER_ERROR) {
 		b->line = 1;
-		for (size_t i = 0; i < p->problem_offset && i < len; i++)
-			b->line += bytes[i] == '\n';
+		for (size_t i = 0; i < p->problem_offset && i < b->source.len; i++)
+			b->line += b->source.bytes[i] == '\n';
 	}
 	return err_set(b->err, EINVAL, "%s", p->problem ? p->problem : "not YAML");
 }
 
-static int build(struct builder *b, const char *bytes, size_t len)
+static int build(struct builder *b)
 {
 	int r = 0;
 
-	yaml_parser_set_input_string(&b->parser, (const unsigned char *)bytes, len);
+	yaml_parser_set_input(&b->parser, source_read, &b->source);
 	while (r == 0) {
 		yaml_event_t ev;
 
 		if (!yaml_parser_parse(&b->parser, &ev))
-			return syntax_error(b, bytes, len);
+			return syntax_error(b);
+		source_event(&b->source, ev.type == YAML_DOCUMENT_START_EVENT);
 		b->line = (uint32_t)ev.start_mark.line + 1;
 		b->column = (unsigned)ev.start_mark.column;
-		r = take(b, &ev);
+		r = take_streaming(b, &ev);
 		yaml_event_delete(&ev);
 	}
-	return r < 0 ? r : 0;
+	return r < 0 ? r : tell_kept(b);
 }
 
 static void keep(void *in_arena)
@@ -250,7 +357,8 @@ static void keep(void *in_arena)
 	(void)in_arena;
 }
 
-int doc_load(struct doc **out, const char *bytes, size_t len, uint32_t *line_out, struct err *e)
+int doc_load_stream(struct doc **out, const char *bytes, size_t len, const struct doc_stream *stream,
+		    uint32_t *line_out, struct err *e)
 {
 	struct err local = ERR_INIT;
 	struct builder *b = calloc(1, sizeof(*b));
@@ -259,11 +367,15 @@ int doc_load(struct doc **out, const char *bytes, size_t len, uint32_t *line_out
 	*line_out = 0;
 	if (!b)
 		return err_set(e, ENOMEM, "out of memory");
+	b->source = (struct source){ .bytes = bytes, .len = len, .token_max = DOC_TOKEN_MAX };
+	b->stream = stream;
 	b->err = e ? e : &local;
 	b->doc = calloc(1, sizeof(*b->doc));
 	if (b->doc && yaml_parser_initialize(&b->parser)) {
 		b->doc->budget = BUDGET_BASE + (uint64_t)BUDGET_PER_BYTE * len;
-		r = build(b, bytes, len) < 0 ? -b->err->code : 0;
+		if (b->doc->budget > BUDGET_MAX)
+			b->doc->budget = BUDGET_MAX;
+		r = build(b) < 0 ? -b->err->code : 0;
 		yaml_parser_delete(&b->parser);
 		tdestroy(b->anchors, keep);
 	} else {
@@ -279,15 +391,14 @@ int doc_load(struct doc **out, const char *bytes, size_t len, uint32_t *line_out
 	return r;
 }
 
+int doc_load(struct doc **out, const char *bytes, size_t len, uint32_t *line_out, struct err *e)
+{
+	return doc_load_stream(out, bytes, len, NULL, line_out, e);
+}
+
 void doc_free(struct doc *d)
 {
-	struct doc_block *next;
-
-	if (!d)
-		return;
-	for (struct doc_block *b = d->blocks; b; b = next) {
-		next = b->next;
-		free(b);
-	}
+	if (d)
+		arena_free(&d->arena);
 	free(d);
 }

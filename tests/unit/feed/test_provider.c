@@ -192,11 +192,10 @@ static void what_is_no_provider_is_refused_with_a_reason(void **state)
 	static const struct {
 		const char *bytes, *reason;
 	} rows[] = {
-		{ "", "not a YAML map" },
-		{ "c3M6Ly9hOmJAMTkyLjAuMi4xOjE=", "not a YAML map" },
-		{ "ss://YTpi@192.0.2.1:1#a\n", "not a YAML map" },
+		{ "", "empty" },
+		{ "just words\n", "neither a YAML map nor share links" },
 		{ "rules: []\n", "no proxies" },
-		{ "proxies: [\n", "not YAML (" },
+		{ "proxies: [\n", "not YAML (line " },
 		{ "-----BEGIN AGE ENCRYPTED FILE-----\nYWdl\n", "encrypted" },
 		{ "<!DOCTYPE html><title>log in</title>", "a web page" },
 		{ " \n<HTML>", "a web page" },
@@ -251,7 +250,11 @@ static void hosts_and_ports_come_apart(void **state)
 	assert_int_equal(hostport_of_url("http://u:p@a.example/x?y", host, &port), 0);
 	assert_string_equal(host, "a.example");
 	assert_int_equal(port, 80);
+	assert_int_equal(hostport_of_url("HTTPS://a.example:", host, &port), 0);
+	assert_int_equal(port, 443);
 	assert_int_equal(hostport_of_url("a.example", host, &port), -EINVAL);
+	assert_int_equal(hostport_of_url(" https://a.example", host, &port), -EINVAL);
+	assert_int_equal(hostport_of_url("ftp://a.example", host, &port), -EINVAL);
 }
 
 int main(void)

@@ -1,0 +1,214 @@
+/* The schemes whose links are URLs. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "parse/feed/base64.h"
+#include "parse/feed/hostport.h"
+#include "parse/feed/json.h"
+#include "parse/feed/link.h"
+#include "parse/feed/number.h"
+
+#define NAME_MAX_HERE 512 /* a name put together here is cut */
+
+const char *link_plain(struct link *l)
+{
+	const char *why = link_url(l);
+
+	return why ? why : link_server(l, l->url.fragment, l->host, l->port, "");
+}
+
+const char *link_hysteria(struct link *l)
+{
+	const char *why = link_url(l);
+
+	if (!why)
+		why = link_query(l);
+	if (why)
+		return why;
+	if (strcasecmp(url_get(&l->query, "protocol"), "faketcp") == 0)
+		l->transport = "tcp";
+	return link_server(l, l->url.fragment, l->host, l->port, "");
+}
+
+const char *link_named(struct link *l)
+{
+	const char *why = link_url(l);
+	char name[NAME_MAX_HERE];
+
+	if (why)
+		return why;
+	snprintf(name, sizeof(name), "%.480s:%.16s", l->host, l->port);
+	return link_server(l, *l->url.fragment ? l->url.fragment : name, l->host, l->port, "");
+}
+
+/* Takes "443,5000-6000" out of "host:443,5000-6000" and leaves the first port there; `ports` stays "" without such a
+ * list. */
+static void take_ports(char *body, char *ports)
+{
+	char *end = body + strcspn(body, "/?#"), *host = memrchr(body, '@', (size_t)(end - body)), *colon, *rest;
+
+	*ports = '\0';
+	host = host ? host + 1 : body;
+	colon = memrchr(host, ':', (size_t)(end - host));
+	if (!colon || memchr(host, ']', (size_t)(end - host)))
+		return;
+	rest = colon + 1 + strcspn(colon + 1, ",-");
+	if (rest >= end || rest == colon + 1)
+		return;
+	memcpy(ports, colon + 1, (size_t)(end - colon - 1));
+	ports[end - colon - 1] = '\0';
+	memmove(rest, end, strlen(end) + 1);
+}
+
+/* The peer behind a realm is learnt at run time; the server of the link is asked for it by https. */
+static const char *realm(struct link *l)
+{
+	const char *port = *l->port ? l->port : "443", *why, *stun;
+	char host[HOST_MAX];
+	int64_t number;
+	size_t at = 0;
+
+	l->transport = "tcp";
+	why = "the port is not a number"; /* as the outbound's own port, and as that of the https URL */
+	if (number_int(port, &number) == 0 && number_decimal(port, &number) == 0)
+		why = link_dial(l, ENDPOINT_REALM, l->url.fragment, l->host, number, "");
+	l->transport = "udp";
+	while (!why && (stun = url_next(&l->query, &at, "stun"))) {
+		uint16_t stun_port = 3478; /* RFC 8489, 8.1 */
+
+		if (hostport_parse(stun, host, &stun_port) < 0)
+			l->sink->skipped(l->sink->ctx, l->line, "a STUN server is not HOST:PORT");
+		else
+			why = link_dial(l, ENDPOINT_STUN, l->url.fragment, host, stun_port, "");
+	}
+	return why;
+}
+
+const char *link_hysteria2(struct link *l)
+{
+	const char *why;
+
+	take_ports(l->body, l->scratch);
+	why = link_url(l);
+	if (!why)
+		why = link_query(l);
+	if (why)
+		return why;
+	if (l->realm)
+		return realm(l);
+	return link_server(l, l->url.fragment, l->host, *l->port ? l->port : "443", l->scratch);
+}
+
+/* One of the pairs of `port` and `protocol`. */
+static const char *mierus_pair(struct link *l, const char *base, const char *port, const char *protocol)
+{
+	bool range = strchr(port, '-') != NULL;
+	char name[NAME_MAX_HERE];
+	int64_t number = 0;
+
+	if (!range && number_decimal(port, &number) < 0)
+		return "the port is not a number";
+	if (!range && number == 0)
+		return "no port";
+	l->transport = strcasecmp(protocol, "udp") == 0 ? "udp" : "tcp";
+	snprintf(name, sizeof(name), "%.384s:%.64s/%.32s", base, port, protocol);
+	return link_dial(l, ENDPOINT_SERVER, name, l->host, number, range ? port : "");
+}
+
+static size_t values(const struct url_query *q, const char *key)
+{
+	size_t at = 0, n = 0;
+
+	while (url_next(q, &at, key))
+		n++;
+	return n;
+}
+
+const char *link_mierus(struct link *l)
+{
+	const char *why = link_url(l), *base, *port;
+	size_t at_port = 0, at_protocol = 0;
+
+	if (!why)
+		why = link_query(l);
+	if (why)
+		return why;
+	if (values(&l->query, "port") != values(&l->query, "protocol"))
+		return "not as many protocols as ports";
+	base = *l->url.fragment ? l->url.fragment : url_get(&l->query, "profile");
+	why = "no port";
+	while ((port = url_next(&l->query, &at_port, "port"))) {
+		why = mierus_pair(l, *base ? base : l->host, port, url_next(&l->query, &at_protocol, "protocol"));
+		if (why && l->found > 0)
+			l->sink->skipped(l->sink->ctx, l->line, why);
+	}
+	return l->found > 0 ? NULL : why;
+}
+
+/* A number of early data that is none makes Mihomo skip the link. */
+static bool early_data_is_wrong(const struct url_query *q)
+{
+	const char *network = url_get(q, "type"), *early = url_get(q, "ed");
+	int64_t number;
+
+	return (strcasecmp(network, "ws") == 0 || strcasecmp(network, "httpupgrade") == 0) && *early != '\0' &&
+	       number_decimal(early, &number) < 0;
+}
+
+const char *link_v(struct link *l)
+{
+	const char *why = link_query(l);
+
+	if (why)
+		return why;
+	if (early_data_is_wrong(&l->query))
+		return "ed is not a number";
+	return link_server(l, l->url.fragment, l->host, l->port, "");
+}
+
+/* xhttp's `extra` may name a second server, each half of which defaults to the first's. */
+static const char *download(struct link *l)
+{
+	const char *extra = url_get(&l->query, "extra"), *host, *why = NULL;
+	const cJSON *settings, *port;
+	cJSON *root;
+	int64_t number;
+	int r;
+
+	if (*extra == '\0' || strcasecmp(url_get(&l->query, "type"), "xhttp") != 0)
+		return NULL;
+	strcpy(l->scratch, extra);
+	r = json_object(l->scratch, strlen(l->scratch), true, &root);
+	if (r < 0)
+		return r == -ENOMEM ? link_no_memory : NULL;
+	settings = json_get(root, "downloadSettings");
+	host = json_get_text(settings, "address");
+	port = json_get(settings, "port");
+	if (cJSON_IsNumber(port))
+		number = port->valuedouble > -1e9 && port->valuedouble < 1e9 ? (int64_t)port->valuedouble : -1;
+	else
+		number_int(l->port, &number);
+	if ((host && *host) || cJSON_IsNumber(port))
+		why = link_dial(l, ENDPOINT_DOWNLOAD, l->url.fragment, host && *host ? host : l->host, number, "");
+	cJSON_Delete(root);
+	return why;
+}
+
+const char *link_vless(struct link *l)
+{
+	const char *why = url_parse(&l->url, l->body), *other = NULL;
+	char *authority = l->url.authority;
+	size_t n;
+
+	if (why)
+		return why;
+	if (base64_read_std(authority, strlen(authority), l->scratch, &n) == 0)
+		strcpy(authority, l->scratch);
+	url_split(authority, &l->host, &l->port);
+	why = link_v(l);
+	if (!why || why == link_no_host)
+		other = download(l);
+	return why ? why : other;
+}
