@@ -15,7 +15,7 @@
 #define SHARE 200 /* of the time is its own: one part */
 #define BODY_MAX ((size_t)4 * 1024 * 1024)
 #define BODY_SMALL ((size_t)256 * 1024) /* beyond, memory is given back */
-#define BYTES_A_MS ((size_t)64 * 1024)	/* are judged at least */
+#define BYTES_A_MS ((size_t)128 * 1024) /* are judged, about */
 #define TELL_AGAIN_MS (10 * 60 * 1000)
 #define LEAF_KNOWN_MS (60 * 1000)
 

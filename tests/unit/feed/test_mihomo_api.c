@@ -175,8 +175,8 @@ static void wrong_shapes_tell_nothing(void **state)
 		"{\"proxies\":null,\"connections\":7}",
 		"{\"proxies\":\"x\",\"connections\":{}}",
 		"{\"proxies\":[1,null,[],\"x\",{}],\"connections\":[1,null,[],\"x\",{}]}",
-		"{\"proxies\":{\"a\":{\"name\":1,\"type\":2}},\"connections\":[{\"chains\":[1]},{\"chains\":{\"a\":{}}}"
-		"]}",
+		"{\"proxies\":{\"a\":{\"name\":1,\"type\":2}},\"connections\":[{\"chains\":[1]}]}",
+		"{\"connections\":[{\"chains\":{\"a\":{}}}]}",
 		"{\"proxies\":{\"a\":{\"name\":\"\",\"type\":\"x\"}},\"connections\":[{\"chains\":[\"\"]}]}",
 		"{\"providers\":[1,{\"proxies\":2},{\"proxies\":{\"a\":3}}],\"connections\":[{\"chains\":\"a\"}]}",
 	};
