@@ -83,7 +83,7 @@ bool links_any(const char *bytes, size_t len)
 
 static bool ignored(const struct line *line)
 {
-	return line->len == 0 || line->at[0] == '#' || strncmp(line->at, "//", line->len < 2 ? line->len + 1 : 2) == 0;
+	return line->len == 0 || line->at[0] == '#' || (line->len > 1 && memcmp(line->at, "//", 2) == 0);
 }
 
 static bool first_line(const char *bytes, size_t len, struct line *out)
