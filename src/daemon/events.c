@@ -501,6 +501,7 @@ void events_wire(struct supervisor *s)
 				       .settings = s->settings,
 				       .run_dir = s->run_dir,
 				       .home = s->home,
+				       .config = s->config,
 				       .helper_fd = s->helper_fd,
 				       .helper_path = s->helper_path,
 				       .ids = s->ids,

@@ -442,6 +442,8 @@ static int build_arguments(const struct servers *s, bool fresh, struct arguments
 		a->argv[n++] = "--literals";
 	if (fresh)
 		a->argv[n++] = "--fresh";
+	a->argv[n++] = "--original";
+	a->argv[n++] = s->config;
 	a->argv[n++] = "--api";
 	a->argv[n++] = a->api;
 	a->argv[n++] = "--timeout";

@@ -40,8 +40,8 @@ struct servers {
 	struct reaper *reaper;
 	const struct settings *settings;
 	struct ipset *ipset;
-	const char *run_dir; /* RUN/mihomo: its config.yaml and api.sock */
-	const char *home;
+	const char *run_dir;	   /* RUN/mihomo: its config.yaml and api.sock */
+	const char *home, *config; /* of the user; the copy in force is in run_dir */
 	int helper_fd;
 	const char *helper_path;
 	struct sandbox_ids ids;

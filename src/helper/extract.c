@@ -15,7 +15,7 @@
 
 static const char usage[] = "extract [--api SOCKET] [--timeout MS] [--name-timeout MS] [--concurrency N] "
 			    "[--resolver auto|system|mihomo|ADDRESS,...] [--max-file BYTES] [--provider-dir DIR] "
-			    "[--literals] [--fresh] CONFIGFILE HOME";
+			    "[--original FILE] [--literals] [--fresh] CONFIGFILE HOME";
 
 static int scan_number(const char *text, uint64_t max, int64_t *out)
 {
@@ -56,6 +56,9 @@ static int option(struct extract_options *o, int c, const char *value)
 	case 'd':
 		o->stray_dir = value;
 		return 0;
+	case 'o':
+		o->original = value;
+		return 0;
 	case 'l':
 		o->literals = true;
 		return 0;
@@ -78,6 +81,7 @@ static int parse_args(struct extract_options *o, int argc, char **argv)
 						 { "provider-dir", required_argument, NULL, 'd' },
 						 { "literals", no_argument, NULL, 'l' },
 						 { "fresh", no_argument, NULL, 'f' },
+						 { "original", required_argument, NULL, 'o' },
 						 { NULL, 0, NULL, 0 } };
 	int c;
 

@@ -21,6 +21,7 @@ struct resolver;
 
 struct extract_options {
 	const char *config, *home, *stray_dir; /* stray_dir: NULL = none */
+	const char *original;		       /* what `config` is a copy of, NULL = itself */
 	const char *resolver;		       /* auto, system, mihomo, or name servers */
 	const char *api;		       /* Mihomo's API socket, NULL = none */
 	size_t max_file;

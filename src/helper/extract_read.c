@@ -18,6 +18,7 @@
 
 #define HOSTS_TTL_S 86400 /* files are read again when they change, and by the clock */
 #define HOST_ADDRS_MAX 64
+#define SKIPPED_TOLD 8 /* entries of one source */
 
 /* A host as one source names it: a literal, or a name to resolve. */
 struct target {
@@ -35,7 +36,11 @@ struct reader_run {
 	bool rules_read;	/* the config's turn is over; it may have been unreadable */
 	struct target *targets; /* of names: sorted by host in the end */
 	size_t n, cap, first_of_source;
-	bool overflow;	      /* of the source that is being read: some of it was left out */
+	struct { /* of the source that is being read */
+		uint32_t endpoints, skipped;
+		bool overflow;	  /* some of it was left out */
+		char reason[256]; /* why the last one was skipped, where that was not told */
+	} now;
 	uint32_t (*fresh)[2]; /* sorted */
 	size_t n_fresh;
 	struct wire_summary sum;
@@ -76,15 +81,15 @@ static void found(void *ctx, const struct endpoint *ep)
 	struct reader_run *x = ctx;
 	struct target t = { .source = wire_hash(x->sources.path), .families = ep->families };
 
-	x->sum.endpoints++;
+	x->now.endpoints++;
 	if (!dialer_is_direct(x->config, ep->dialer))
 		return;
 	if (!grow(x)) {
-		x->sum.skipped++;
-		if (!x->overflow)
+		x->now.skipped++;
+		if (!x->now.overflow)
 			emit_note(&x->notes, true, "%s:%u: more than %u servers, the rest is left out", x->sources.path,
 				  ep->line, EXTRACT_TARGETS_MAX);
-		x->overflow = true;
+		x->now.overflow = true;
 		return;
 	}
 	if (addr_parse(ep->host, &t.addr) < 0) {
@@ -100,8 +105,21 @@ static void skipped(void *ctx, const char *path, uint32_t line, const char *reas
 {
 	struct reader_run *x = ctx;
 
-	x->sum.skipped++;
-	emit_note(&x->notes, true, "%s:%u: %s", path, line, reason);
+	if (x->now.skipped++ < SKIPPED_TOLD)
+		emit_note(&x->notes, true, "%s:%u: %s", path, line, reason);
+	else
+		snprintf(x->now.reason, sizeof(x->now.reason), "line %u: %s", line, reason);
+}
+
+/* One bad file must not have all the room for notes; why it was refused comes last, and is told. */
+static void tell_skipped(struct reader_run *x, const char *path, bool counts)
+{
+	if (x->now.reason[0] && !counts)
+		emit_note(&x->notes, true, "%s: %s", path, x->now.reason);
+	else if (x->now.reason[0])
+		emit_note(&x->notes, true, "%s: %u more entries were skipped", path, x->now.skipped - SKIPPED_TOLD);
+	x->sum.skipped += counts ? x->now.skipped : x->now.skipped > 0;
+	x->sum.endpoints += counts ? x->now.endpoints : 0;
 }
 
 static int by_host(const void *a, const void *b)
@@ -156,7 +174,7 @@ static void read_rules(struct reader_run *x)
 }
 
 /* Sorts what this source brought, tells its literals, keeps its names: each once. */
-static void end_of_source(void *ctx, const char *path, bool complete, bool warn, const char *why)
+static void end_of_source(void *ctx, const char *path, enum source_read how, bool warn, const char *why)
 {
 	struct reader_run *x = ctx;
 	struct target *from = x->targets + x->first_of_source, *to = from;
@@ -171,7 +189,7 @@ static void end_of_source(void *ctx, const char *path, bool complete, bool warn,
 		struct target *t = &from[i];
 
 		/* Of a document that could not be read to its end nothing counts. */
-		if (!complete || (t->host && to > from && by_host(to - 1, t) == 0))
+		if (how == SOURCE_REFUSED || (t->host && to > from && by_host(to - 1, t) == 0))
 			free(t->host);
 		else if (t->host)
 			*to++ = *t;
@@ -181,9 +199,11 @@ static void end_of_source(void *ctx, const char *path, bool complete, bool warn,
 	x->n = (size_t)(to - x->targets);
 	x->first_of_source = x->n;
 	x->sum.sources++;
-	emit(&(struct wire_record){ .type = WIRE_SOURCE, .u.source = { wire_hash(path), complete && !x->overflow } });
+	tell_skipped(x, path, how != SOURCE_REFUSED);
+	emit(&(struct wire_record){ .type = WIRE_SOURCE,
+				    .u.source = { wire_hash(path), how == SOURCE_WHOLE && !x->now.overflow } });
 	emit_flush();
-	x->overflow = false;
+	memset(&x->now, 0, sizeof(x->now));
 }
 
 /* ---- names ---- */
@@ -310,6 +330,7 @@ int extract_read(const struct extract_options *o)
 				.sources = { .config = o->config,
 					     .home = o->home,
 					     .stray_dir = o->stray_dir,
+					     .original = o->original,
 					     .max_file = o->max_file,
 					     .found = found,
 					     .skipped = skipped,

@@ -47,6 +47,7 @@ static struct fixture *begin(void)
 				       .ipset = f->ipset,
 				       .run_dir = "/nowhere",
 				       .home = "/nowhere",
+				       .config = "/nowhere/config.yaml",
 				       .helper_fd = -1,
 				       .helper_path = "clashsup-helper",
 				       .filled = filled,

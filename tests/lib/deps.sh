@@ -13,9 +13,9 @@ MIHOMO_VERSION=v1.19.30
 DEPS_BUILD="gcc cmake ninja-build pkg-config libev-dev libcurl4-openssl-dev libyaml-dev libcjson-dev libipset-dev
 	libcap-ng-dev libinih-dev libmnl-dev libc-ares-dev libidn2-dev libseccomp-dev libcmocka-dev nettle-dev"
 DEPS_RUN="iptables ipset nftables iproute2 conntrack util-linux kmod procps python3 curl ca-certificates"
-DEPS_CHECK="clang clang-tidy clang-format libclang-rt-14-dev valgrind mandoc"
+DEPS_CHECK="clang clang-tidy clang-format libclang-rt-14-dev valgrind mandoc nsd"
 
-# install_packages [all]: with `all` also what only the static stages of tests/run need.
+# install_packages [all]: with `all` also what only tests/run needs.
 install_packages()
 {
 	local package missing=() wanted="$DEPS_BUILD $DEPS_RUN"

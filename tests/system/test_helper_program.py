@@ -35,8 +35,8 @@ def fnv(text):
     return h or 1
 
 
-def records(data):
-    """The records in a byte string, as tuples; anything left over is a failure."""
+def records(data, ttl=False):
+    """The records in a byte string, as tuples; anything left over is a failure. ttl: addresses with theirs, last."""
     at = 0
     while at < len(data):
         version, kind, length = struct.unpack_from(">BBH", data, at)
@@ -49,7 +49,8 @@ def records(data):
             yield kind, payload[0], payload[1:].decode()
         elif kind == ADDRESS:
             size = (4, 16)[payload[0]]
-            yield (kind, str(ipaddress.ip_address(payload[1:1 + size])), *struct.unpack(">II", payload[1 + size:-4]))
+            yield (kind, str(ipaddress.ip_address(payload[1:1 + size])),
+                   *struct.unpack(">III", payload[1 + size:])[:None if ttl else 2])
         elif kind == DIALLED:
             yield kind, str(ipaddress.ip_address(payload[1:]))
         elif kind in (UNRESOLVED, FRESH):

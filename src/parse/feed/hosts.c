@@ -47,7 +47,7 @@ static int grow(void *array_ptr, size_t n, size_t *cap, size_t size)
 
 	if (n < *cap)
 		return 0;
-	grown = reallocarray(*array, wanted, size);
+	grown = realloc(*array, wanted * size); /* bounded by what was read, which is in memory too */
 	if (!grown)
 		return -ENOMEM;
 	*array = grown;

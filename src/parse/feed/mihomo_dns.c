@@ -226,6 +226,7 @@ int dns_plan_init(struct dns_plan *p, struct doc *d, const struct dns_group *sys
 {
 	struct doc_node *dns = d ? doc_get(d, d->root, "dns") : NULL, *list;
 	struct dns_group main = { .api = true };
+	int r;
 
 	*p = (struct dns_plan){ .n = 1, .policies = domains_new() };
 	if (!p->policies)
@@ -243,7 +244,10 @@ int dns_plan_init(struct dns_plan *p, struct doc *d, const struct dns_group *sys
 		return 0;
 	p->groups[0] = (struct dns_group){ .n = 0 };
 	fill_group(&p->groups[0], list, system, &main);
-	return read_policies(p, doc_get(d, dns, "proxy-server-nameserver-policy"), system, &main);
+	r = read_policies(p, doc_get(d, dns, "proxy-server-nameserver-policy"), system, &main);
+	if (r < 0)
+		dns_plan_deinit(p);
+	return r;
 }
 
 void dns_plan_deinit(struct dns_plan *p)

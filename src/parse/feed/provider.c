@@ -54,9 +54,31 @@ static int parse_tree(struct doc *d, const char *bytes, size_t len, const struct
 	return d->exhausted ? refuse(sink, 0, "too many merges and aliases") : 0;
 }
 
+/* Passes on, and counts what is skipped: a line of links may be bad, an entry of YAML may not. */
+struct strict {
+	const struct endpoint_sink *sink;
+	size_t skipped;
+};
+
+static void pass_found(void *ctx, const struct endpoint *ep)
+{
+	const struct strict *s = ctx;
+
+	s->sink->found(s->sink->ctx, ep);
+}
+
+static void pass_skipped(void *ctx, uint32_t line, const char *reason)
+{
+	struct strict *s = ctx;
+
+	s->skipped++;
+	s->sink->skipped(s->sink->ctx, line, reason);
+}
+
 static int parse_yaml(const char *bytes, size_t len, const struct endpoint_sink *sink)
 {
-	struct endpoint_sink own = *sink;
+	struct strict strict = { sink, 0 };
+	struct endpoint_sink own = { &strict, pass_found, pass_skipped };
 	const struct doc_stream entries = { "proxies", provider_entry, &own };
 	char reason[ERR_MSG_MAX + 64];
 	struct err e = ERR_INIT;
@@ -71,9 +93,9 @@ static int parse_yaml(const char *bytes, size_t len, const struct endpoint_sink 
 		snprintf(reason, sizeof(reason), "not YAML (line %u: %s) and no share links", line, e.msg);
 		return parse_other(bytes, len, sink, line, reason);
 	}
-	r = parse_tree(d, bytes, len, sink);
+	r = parse_tree(d, bytes, len, &own);
 	doc_free(d);
-	return r;
+	return r == 0 && strict.skipped > 0 ? 1 : r;
 }
 
 static void pass_over(void *ctx, struct doc *d, struct doc_node *element)
