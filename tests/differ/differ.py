@@ -43,6 +43,9 @@ ALLOWED = {
 # The same where the oracle cannot see it: by the host.
 DATE = "a plain date as server: Mihomo refuses the entry, nobody has such a host"
 
+# No comparison at all.
+RANDOM = "keys that differ in case alone: Mihomo takes one at random"
+
 # What Mihomo would try and we leave out: no dial comes of it.
 IMPOSSIBLE = "a host that no DNS server can have"
 # For the same look behind a first document's end it may take the whole for links: we see a map without proxies.
@@ -179,6 +182,10 @@ class Verdict:
         if theirs.get("behind"):
             self.used[BEHIND] = sum(self.missing.values())
             self.missing.clear()
+        if theirs.get("random"):
+            self.used[RANDOM] = 1
+            self.missing.clear()
+            self.invented.clear()
         self.used[IMPOSSIBLE] = sum(impossible(e["host"]) for e in theirs["endpoints"])
         for e in theirs["loose"]:
             if e["why"] in ALLOWED and self.invented[key(e)] > 0:

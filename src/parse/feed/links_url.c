@@ -62,27 +62,35 @@ static void take_ports(char *body, char *ports)
 	memmove(rest, end, strlen(end) + 1);
 }
 
-/* The peer behind a realm is learnt at run time; the server of the link is asked for it by https. */
+static const char *stun(struct link *l, const char *server)
+{
+	uint16_t port = 3478; /* RFC 8489, 8.1 */
+	char host[HOST_MAX];
+
+	if (hostport_parse(server, host, &port) < 0)
+		return "a STUN server is not HOST:PORT";
+	return link_dial(l, ENDPOINT_STUN, l->url.fragment, host, port, "");
+}
+
+/*
+ * The peer behind a realm is learnt at run time; the server of the link is asked for
+ * it by https, the STUN servers first and however that ends.
+ */
 static const char *realm(struct link *l)
 {
-	const char *port = *l->port ? l->port : "443", *why, *stun;
-	char host[HOST_MAX];
+	const char *port = *l->port ? l->port : "443", *why, *server, *wrong;
 	int64_t number;
 	size_t at = 0;
 
+	/* as the outbound's own port, and as that of the https URL */
+	if (number_int(port, &number) < 0 || number_decimal(port, &number) < 0)
+		return "the port is not a number";
 	l->transport = "tcp";
-	why = "the port is not a number"; /* as the outbound's own port, and as that of the https URL */
-	if (number_int(port, &number) == 0 && number_decimal(port, &number) == 0)
-		why = link_dial(l, ENDPOINT_REALM, l->url.fragment, l->host, number, "");
+	why = link_dial(l, ENDPOINT_REALM, l->url.fragment, l->host, number, "");
 	l->transport = "udp";
-	while (!why && (stun = url_next(&l->query, &at, "stun"))) {
-		uint16_t stun_port = 3478; /* RFC 8489, 8.1 */
-
-		if (hostport_parse(stun, host, &stun_port) < 0)
-			l->sink->skipped(l->sink->ctx, l->line, "a STUN server is not HOST:PORT");
-		else
-			why = link_dial(l, ENDPOINT_STUN, l->url.fragment, host, stun_port, "");
-	}
+	while ((server = url_next(&l->query, &at, "stun")))
+		if ((wrong = stun(l, server)))
+			l->sink->skipped(l->sink->ctx, l->line, wrong);
 	return why;
 }
 

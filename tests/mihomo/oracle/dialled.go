@@ -160,6 +160,31 @@ func addresses(option any) []endpoint {
 	return []endpoint{server}
 }
 
+func random(value any) bool {
+	switch v := value.(type) {
+	case []any:
+		for _, element := range v {
+			if random(element) {
+				return true
+			}
+		}
+	case map[string]any:
+		for key, element := range v {
+			for other := range v {
+				own := strings.ToLower(structure.DefaultKeyReplacer.Replace(key))
+				_, exact := v[own]
+				if other != key && !exact && strings.EqualFold(own, structure.DefaultKeyReplacer.Replace(other)) {
+					return true
+				}
+			}
+			if random(element) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // plain reads Server and Port of any option that has them.
 func plain(option any) (e endpoint) {
 	e.Kind = "server"

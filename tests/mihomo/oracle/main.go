@@ -31,6 +31,8 @@ type answer struct {
 	Loose []loose `json:"loose"`
 	// Links were read since go-yaml did not like what is behind a first document.
 	Behind bool `json:"behind"`
+	// Two keys of an entry differ in case alone and neither is Mihomo's own: it takes one at random.
+	Random bool `json:"random"`
 }
 
 type loose struct {
@@ -85,6 +87,7 @@ func (a *answer) entries(mappings []map[string]any) {
 	for i, mapping := range mappings {
 		found := dialled(mapping)
 		err := accepts(mapping)
+		a.Random = a.Random || random(mapping)
 		name, named := mapping["name"].(string)
 		switch {
 		case !known(mapping):

@@ -196,6 +196,8 @@ static void each_scheme_of_mihomo_is_read_by_its_own_rules(void **state)
 		{ "realm", "hysteria2+realm://t@r.example:8443/id?auth=x&stun=s1.example:3479&stun=s2.example#a",
 		  "r.example|8443||tcp|realm|a;s1.example|3479||udp|stun|a;s2.example|3478||udp|stun|a;" },
 		{ "realm, short", "hy2+realm://t@[2001:db8::1]/id#a", "2001:db8::1|443||tcp|realm|a;" },
+		{ "realm that cannot be asked", "hy2+realm://t@r.example:70000?stun=s.example#a",
+		  "s.example|3478||udp|stun|a;!1 the port is out of range;" },
 		{ "realm, a wrong STUN server", "hy2+realm://t@r.example/id?stun=:1#a",
 		  "r.example|443||tcp|realm|a;!1 a STUN server is not HOST:PORT;" },
 		{ "tuic without a port", "tuic://t@h.example", "!1 no port;" },

@@ -177,6 +177,7 @@ static void hosts_and_ports_come_apart(void **state)
 	assert_int_equal(port, 443);
 	assert_int_equal(hostport_of_url("a.example", host, &port), -EINVAL);
 	assert_int_equal(hostport_of_url(" https://a.example", host, &port), -EINVAL);
+	assert_int_equal(hostport_of_url("https://a.example/\n", host, &port), -EINVAL);
 	assert_int_equal(hostport_of_url("ftp://a.example", host, &port), -EINVAL);
 }
 
