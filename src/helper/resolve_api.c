@@ -4,41 +4,27 @@
  */
 #include <arpa/nameser.h>
 #include <cjson/cJSON.h>
-#include <curl/curl.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
 
+#include "helper/api_request.h"
 #include "helper/resolve_lookup.h"
 
-#define ANSWER_MAX (64 * 1024)
+#define ANSWER_MAX ((size_t)64 * 1024)
 
 struct request {
+	struct api_request api; /* first: found by it */
 	struct asked asked;
-	CURL *easy;
 	LIST_ENTRY(request) link;
-	size_t used;
-	char body[ANSWER_MAX];
 };
 
 struct resolver_api {
 	CURLM *multi;
 	LIST_HEAD(, request) pending;
 };
-
-static size_t collect(char *data, size_t size, size_t n, void *ctx)
-{
-	struct request *q = ctx;
-	size_t len = size * n;
-
-	if (len > sizeof(q->body) - q->used)
-		return 0;
-	memcpy(q->body + q->used, data, len);
-	q->used += len;
-	return len;
-}
 
 static int number(const cJSON *object, const char *key)
 {
@@ -70,7 +56,7 @@ static unsigned read_records(const struct request *q, const cJSON *answer)
 
 static void read_answer(const struct request *q)
 {
-	cJSON *json = cJSON_ParseWithLength(q->body, q->used);
+	cJSON *json = cJSON_ParseWithLength(q->api.body, q->api.len);
 	unsigned n = read_records(q, cJSON_GetObjectItemCaseSensitive(json, "Answer"));
 
 	if (!json)
@@ -86,45 +72,35 @@ static void read_answer(const struct request *q)
 	cJSON_Delete(json);
 }
 
-static CURL *new_request(struct request *q, const char *socket, long timeout_ms)
+static int prepare(struct request *q, const char *socket, int64_t timeout_ms)
 {
-	CURL *easy = curl_easy_init();
-	char *name = easy ? curl_easy_escape(easy, q->asked.question->name, 0) : NULL;
-	char url[1024];
+	char *name = NULL, path[1024];
+	int r = api_request_init(&q->api, socket, ANSWER_MAX, timeout_ms > 0 ? timeout_ms : 1);
 
-	if (!name) {
-		curl_easy_cleanup(easy);
-		return NULL;
-	}
-	snprintf(url, sizeof(url), "http://localhost/dns/query?name=%s&type=%s", name,
+	if (r == 0)
+		name = curl_easy_escape(q->api.easy, q->asked.question->name, 0);
+	if (!name)
+		return -ENOMEM;
+	snprintf(path, sizeof(path), "/dns/query?name=%s&type=%s", name,
 		 q->asked.question->family == IP_V4 ? "A" : "AAAA");
 	curl_free(name);
-	curl_easy_setopt(easy, CURLOPT_URL, url);
-	curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, socket);
-	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
-	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, timeout_ms > 0 ? timeout_ms : 1L);
-	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, collect);
-	curl_easy_setopt(easy, CURLOPT_WRITEDATA, q);
-	curl_easy_setopt(easy, CURLOPT_PRIVATE, q);
-	return easy;
+	return api_request_path(&q->api, path);
 }
 
 void resolver_api_ask(struct resolver_api *a, const char *socket, struct lookup *l, struct question *q)
 {
-	struct request *new = malloc(sizeof(*new));
+	struct request *new = calloc(1, sizeof(*new));
 	struct asked lost;
 
 	asked_begin(new ? &new->asked : &lost, l, q, RESOLVE_API);
 	if (new) {
 		lost = new->asked;
-		new->used = 0;
-		new->easy = new_request(new, socket, (long)(l->end_ms - resolve_now_ms()));
-		if (new->easy && curl_multi_add_handle(a->multi, new->easy) == CURLM_OK) {
+		if (prepare(new, socket, l->end_ms - resolve_now_ms()) == 0 &&
+		    curl_multi_add_handle(a->multi, new->api.easy) == CURLM_OK) {
 			LIST_INSERT_HEAD(&a->pending, new, link);
 			return;
 		}
-		curl_easy_cleanup(new->easy);
+		api_request_free(&new->api);
 		free(new);
 	}
 	asked_end(&lost, OUT_FAILED, "out of memory");
@@ -132,10 +108,7 @@ void resolver_api_ask(struct resolver_api *a, const char *socket, struct lookup 
 
 static void finish(struct resolver_api *a, struct request *q, CURLcode result)
 {
-	long status = 0;
-
-	curl_easy_getinfo(q->easy, CURLINFO_RESPONSE_CODE, &status);
-	if (result == CURLE_OK && status == 200)
+	if (api_request_good(&q->api, result))
 		read_answer(q);
 	else if (result == CURLE_OK)
 		asked_end(&q->asked, OUT_FAILED, "Mihomo could not resolve it");
@@ -143,8 +116,8 @@ static void finish(struct resolver_api *a, struct request *q, CURLcode result)
 		asked_end(&q->asked, OUT_NONE, "no answer in time");
 	else
 		asked_end(&q->asked, OUT_UNREACHABLE, "Mihomo's API did not answer");
-	curl_multi_remove_handle(a->multi, q->easy);
-	curl_easy_cleanup(q->easy);
+	curl_multi_remove_handle(a->multi, q->api.easy);
+	api_request_free(&q->api);
 	LIST_REMOVE(q, link);
 	free(q);
 }
@@ -158,10 +131,7 @@ static bool perform(struct resolver_api *a)
 
 	curl_multi_perform(a->multi, &left);
 	while ((m = curl_multi_info_read(a->multi, &left))) {
-		struct request *q;
-
-		curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&q);
-		finish(a, q, m->data.result);
+		finish(a, (struct request *)api_request_of(m->easy_handle), m->data.result);
 		ended = true;
 	}
 	return ended;

@@ -51,6 +51,7 @@ static int32_t unit(const char *at)
 /* Behind \uXXXX, a pair of them perhaps; half a pair becomes U+FFFD, and NUL, which would end the text, \1. */
 static char *unicode_end(char *at)
 {
+	static const char replacement[4] = { 'f', 'f', 'f', 'd' };
 	int32_t first = unit(at + 2), second = first >= 0 && at[6] == '\\' && at[7] == 'u' ? unit(at + 8) : -1;
 
 	if (first < 0)
@@ -60,7 +61,7 @@ static char *unicode_end(char *at)
 	if (first == 0)
 		at[5] = '1';
 	else if (first >= 0xd800 && first < 0xe000)
-		memcpy(at + 2, "fffd", 4);
+		memcpy(at + 2, replacement, sizeof(replacement));
 	return at + 6;
 }
 
@@ -131,6 +132,13 @@ const cJSON *json_get(const cJSON *object, const char *key)
 		if (strcmp(i->string, key) == 0)
 			found = i;
 	return found;
+}
+
+int64_t json_cut(const cJSON *number)
+{
+	double value = cJSON_GetNumberValue(number);
+
+	return value > -1 && value < 1e9 ? (int64_t)value : -1;
 }
 
 const char *json_get_text(const cJSON *object, const char *key)

@@ -10,6 +10,7 @@
 #include <cjson/cJSON.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define JSON_MAX ((size_t)64 * 1024) /* bytes: far more than a share link holds */
 
@@ -21,6 +22,9 @@ int json_object(char *text, size_t len, bool whole, cJSON **out);
 
 /* NULL when it is absent, or `object` is NULL or no object. */
 const cJSON *json_get(const cJSON *object, const char *key);
+
+/* A number without its fraction; -1 for what no port can be, or is no number. */
+int64_t json_cut(const cJSON *number);
 
 /* Of a text; NULL for anything else. */
 const char *json_get_text(const cJSON *object, const char *key);

@@ -105,7 +105,7 @@ bool links_alike(const char *bytes, size_t len)
 
 	if (!first_line(bytes, len, &line) || !isalpha((unsigned char)line.at[0]))
 		return false;
-	while (i < line.scheme_len && (isalnum((unsigned char)line.at[i]) || memchr("+-.", line.at[i], 3)))
+	while (i < line.scheme_len && (isalnum((unsigned char)line.at[i]) || strchr("+-.", line.at[i])))
 		i++;
 	return i > 0 && i == line.scheme_len;
 }
@@ -173,7 +173,7 @@ const char *link_server(struct link *l, const char *name, const char *host, cons
 static void copy_text(char *to, const char *from, size_t len)
 {
 	for (size_t i = 0; i < len; i++)
-		to[i] = from[i] ? from[i] : '\1';
+		to[i] = (char)(from[i] ? from[i] : '\1');
 	to[len] = '\0';
 }
 

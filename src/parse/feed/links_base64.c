@@ -13,8 +13,8 @@ static const char *json_port(const cJSON *port, int64_t *out)
 	*out = 0;
 	if (!port || cJSON_IsNull(port))
 		return NULL;
-	if (cJSON_IsNumber(port) && port->valuedouble > -1e9 && port->valuedouble < 1e9) {
-		*out = (int64_t)port->valuedouble;
+	if (cJSON_IsNumber(port)) {
+		*out = json_cut(port);
 		return NULL;
 	}
 	return cJSON_IsString(port) && number_int(port->valuestring, out) == 0 ? NULL : "the port is not a number";
@@ -23,7 +23,7 @@ static const char *json_port(const cJSON *port, int64_t *out)
 static const char *json_server(struct link *l, const cJSON *root)
 {
 	const cJSON *add = json_get(root, "add");
-	const char *name = json_get_text(root, "ps"), *why;
+	const char *name = json_get_text(root, "ps"), *server = cJSON_GetStringValue(add), *why;
 	char number[NUMBER_TEXT_MAX];
 	int64_t port;
 
@@ -33,10 +33,10 @@ static const char *json_server(struct link *l, const cJSON *root)
 	if (why)
 		return why;
 	if (cJSON_IsNumber(add))
-		return link_dial(l, ENDPOINT_SERVER, name, number_float_text(add->valuedouble, number), port, "");
-	if (add && !cJSON_IsNull(add) && !cJSON_IsString(add))
+		server = number_float_text(add->valuedouble, number);
+	else if (add && !cJSON_IsNull(add) && !server)
 		return "the server is not text";
-	return link_dial(l, ENDPOINT_SERVER, name, cJSON_IsString(add) ? add->valuestring : "", port, "");
+	return link_dial(l, ENDPOINT_SERVER, name, server ? server : "", port, "");
 }
 
 const char *link_vmess(struct link *l)
@@ -103,8 +103,8 @@ static int read_any(const char *text, size_t len, char *out, size_t *n)
 
 static void to_url_letters(char *text)
 {
-	for (; *text; text++)
-		*text = *text == '+' ? '-' : *text == '/' ? '_' : *text;
+	while ((text = strpbrk(text, "+/")))
+		*text = *text == '+' ? '-' : '_';
 }
 
 /* host:port:protocol:method:obfs:password, hence no IPv6. */

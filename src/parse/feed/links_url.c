@@ -10,7 +10,7 @@
 #include "parse/feed/link.h"
 #include "parse/feed/number.h"
 
-#define NAME_MAX_HERE 512 /* a name put together here is cut */
+#define NAME_MADE_MAX 512 /* a name put together here is cut */
 
 const char *link_plain(struct link *l)
 {
@@ -35,7 +35,7 @@ const char *link_hysteria(struct link *l)
 const char *link_named(struct link *l)
 {
 	const char *why = link_url(l);
-	char name[NAME_MAX_HERE];
+	char name[NAME_MADE_MAX];
 
 	if (why)
 		return why;
@@ -43,8 +43,7 @@ const char *link_named(struct link *l)
 	return link_server(l, *l->url.fragment ? l->url.fragment : name, l->host, l->port, "");
 }
 
-/* Takes "443,5000-6000" out of "host:443,5000-6000" and leaves the first port there; `ports` stays "" without such a
- * list. */
+/* Leaves the first port of "host:443,5000-6000" there; `ports` gets the list, or "" when there is none. */
 static void take_ports(char *body, char *ports)
 {
 	char *end = body + strcspn(body, "/?#"), *host = memrchr(body, '@', (size_t)(end - body)), *colon, *rest;
@@ -113,7 +112,7 @@ const char *link_hysteria2(struct link *l)
 static const char *mierus_pair(struct link *l, const char *base, const char *port, const char *protocol)
 {
 	bool range = strchr(port, '-') != NULL;
-	char name[NAME_MAX_HERE];
+	char name[NAME_MADE_MAX];
 	int64_t number = 0;
 
 	if (!range && number_decimal(port, &number) < 0)
@@ -138,6 +137,7 @@ const char *link_mierus(struct link *l)
 {
 	const char *why = link_url(l), *base, *port;
 	size_t at_port = 0, at_protocol = 0;
+	const char *protocol;
 
 	if (!why)
 		why = link_query(l);
@@ -146,13 +146,13 @@ const char *link_mierus(struct link *l)
 	if (values(&l->query, "port") != values(&l->query, "protocol"))
 		return "not as many protocols as ports";
 	base = *l->url.fragment ? l->url.fragment : url_get(&l->query, "profile");
-	why = "no port";
 	while ((port = url_next(&l->query, &at_port, "port"))) {
-		why = mierus_pair(l, *base ? base : l->host, port, url_next(&l->query, &at_protocol, "protocol"));
-		if (why && l->found > 0)
+		protocol = url_next(&l->query, &at_protocol, "protocol");
+		why = mierus_pair(l, *base ? base : l->host, port, protocol);
+		if (why)
 			l->sink->skipped(l->sink->ctx, l->line, why);
 	}
-	return l->found > 0 ? NULL : why;
+	return at_protocol > 0 ? NULL : "no port";
 }
 
 /* A number of early data that is none makes Mihomo skip the link. */
@@ -187,17 +187,15 @@ static const char *download(struct link *l)
 
 	if (*extra == '\0' || strcasecmp(url_get(&l->query, "type"), "xhttp") != 0)
 		return NULL;
-	strcpy(l->scratch, extra);
+	memcpy(l->scratch, extra, strlen(extra) + 1);
 	r = json_object(l->scratch, strlen(l->scratch), true, &root);
 	if (r < 0)
 		return r == -ENOMEM ? link_no_memory : NULL;
 	settings = json_get(root, "downloadSettings");
 	host = json_get_text(settings, "address");
 	port = json_get(settings, "port");
-	if (cJSON_IsNumber(port))
-		number = port->valuedouble > -1e9 && port->valuedouble < 1e9 ? (int64_t)port->valuedouble : -1;
-	else
-		number_int(l->port, &number);
+	if (cJSON_IsNumber(port) || number_int(l->port, &number) < 0)
+		number = json_cut(port);
 	if ((host && *host) || cJSON_IsNumber(port))
 		why = link_dial(l, ENDPOINT_DOWNLOAD, l->url.fragment, host && *host ? host : l->host, number, "");
 	cJSON_Delete(root);
@@ -213,10 +211,10 @@ const char *link_vless(struct link *l)
 	if (why)
 		return why;
 	if (base64_read_std(authority, strlen(authority), l->scratch, &n) == 0)
-		strcpy(authority, l->scratch);
+		memcpy(authority, l->scratch, n + 1);
 	url_split(authority, &l->host, &l->port);
 	why = link_v(l);
 	if (!why || why == link_no_host || why == link_no_range) /* Mihomo has it, and dials the second alone */
 		other = download(l);
-	return why ? why : other;
+	return why && other != link_no_memory ? why : other;
 }

@@ -17,9 +17,9 @@ static int hex(char c)
 /* The byte that "%XX" means, or -1. */
 static int escaped(const char *at)
 {
-	if (hex(at[1]) < 0 || hex(at[2]) < 0)
-		return -1;
-	return hex(at[1]) << 4 | hex(at[2]);
+	int high = hex(at[1]), low = high < 0 ? -1 : hex(at[2]);
+
+	return low < 0 ? -1 : high * 16 + low;
 }
 
 static const char bad_escape[] = "a % that no two hex digits follow";
