@@ -56,7 +56,7 @@ int hostport_of_url(const char *url, char host_out[HOST_MAX], uint16_t *port_out
 
 	if (!tls && strncasecmp(url, "http://", 7) != 0)
 		return -EINVAL;
-	for (from = url; *from; from++)
+	for (from = url; *from && *from != '#'; from++)
 		if ((unsigned char)*from < ' ' || *from == 0x7f)
 			return -EINVAL;
 	*port_out = tls ? 443 : 80;

@@ -98,27 +98,33 @@ static int parse_yaml(const char *bytes, size_t len, const struct endpoint_sink 
 	return r == 0 && strict.skipped > 0 ? 1 : r;
 }
 
-static void pass_over(void *ctx, struct doc *d, struct doc_node *element)
+static void check_entry(void *ctx, struct doc *d, struct doc_node *entry)
 {
-	(void)ctx;
+	bool *fits = ctx;
+
 	(void)d;
-	(void)element;
+	*fits &= entry->kind == DOC_MAP || doc_is_null(entry);
 }
 
+/* A map with a list of maps, or without proxies: else Mihomo's decoder fails, and it looks for links. */
 static bool is_yaml_map(const char *bytes, size_t len)
 {
-	const struct doc_stream entries = { "proxies", pass_over, NULL };
+	bool fits = true;
+	const struct doc_stream entries = { "proxies", check_entry, &fits };
+	const struct doc_node *list;
 	struct doc *d;
 	uint32_t line;
 	int r = doc_load_stream(&d, bytes, len, &entries, &line, NULL);
-	bool map = r == 0 && d->root && d->root->kind == DOC_MAP;
 
-	if (r == 0)
-		doc_free(d);
-	return map || r == -E2BIG || r == -ENOMEM; /* to be told why */
+	if (r < 0)
+		return r == -E2BIG || r == -ENOMEM; /* to be told why */
+	list = doc_get(d, d->root, "proxies");
+	fits &= d->root && d->root->kind == DOC_MAP && (doc_is_null(list) || list->kind == DOC_LIST);
+	doc_free(d);
+	return fits;
 }
 
-/* As Mihomo does: YAML that holds a map is never read as links. */
+/* As Mihomo does: YAML that fits is never read as links. */
 static int parse_text(const char *bytes, size_t len, const struct endpoint_sink *sink)
 {
 	if (links_first(bytes, len) || (links_any(bytes, len) && !is_yaml_map(bytes, len)))

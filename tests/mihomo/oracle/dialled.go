@@ -108,9 +108,11 @@ func lists(mapping map[string]any, option any) {
 		_ = decode(mapping, &raw)
 		o.Peers = make([]outbound.WireGuardPeerOption, len(raw.Peers))
 		for i := range o.Peers {
-			if peer, ok := raw.Peers[i].(map[string]any); ok {
-				_ = decode(peer, &o.Peers[i])
+			var one struct {
+				Peer outbound.WireGuardPeerOption `proxy:"peer"`
 			}
+			_ = decode(map[string]any{"peer": raw.Peers[i]}, &one)
+			o.Peers[i] = one.Peer
 		}
 	case *outbound.Hysteria2Option:
 		var raw struct {

@@ -11,32 +11,38 @@ import (
 
 // lenient fills Loose for bytes that Mihomo refuses as a whole, where another reader may understand them.
 func (a *answer) lenient(bytes []byte) {
-	for _, form := range []struct {
-		why   string
-		bytes []byte
-	}{
-		{"", bytes},
-		{"laxer syntax", []byte(lax(bytes))},
-		{"laxer syntax", marks.ReplaceAll([]byte(lax(bytes)), []byte("/$1"))},
-		{"behind the document", first(bytes)},
-		{"base64 of YAML", []byte(lax(unwrapped(bytes)))},
+	a.forms("", utf8(bytes))
+	a.forms("base64 of YAML", unwrapped(bytes))
+}
+
+// forms reads text as it is, else in the first form that gives something.
+func (a *answer) forms(why, text string) {
+	inFlow := tags.ReplaceAllString(marks.ReplaceAllString(lax.Replace(text), "/$1"), "$1 $2")
+	for _, form := range [][2]string{
+		{why, text},
+		{or(why, "laxer syntax"), lax.Replace(text)},
+		{or(why, "laxer syntax"), inFlow},
+		{or(why, "behind the document"), first(lax.Replace(text))},
 	} {
 		var document yaml.Node
-		if yaml.Unmarshal(form.bytes, &document) == nil && len(document.Content) > 0 &&
+		if yaml.Unmarshal([]byte(form[1]), &document) == nil && len(document.Content) > 0 &&
 			document.Content[0].Kind == yaml.MappingNode {
-			a.tree(form.why, document.Content[0])
+			a.tree(form[0], document.Content[0])
+		}
+		if len(a.Loose) > 0 {
 			return
 		}
 	}
 }
 
-// lax makes what go-yaml alone refuses into what it takes.
-func lax(bytes []byte) string {
-	return strings.NewReplacer("%YAML 1.2", "%YAML 1.1", `\/`, "/").Replace(utf8(bytes))
-}
+// lax makes what go-yaml alone refuses, or takes for part of a key, into what it takes.
+var lax = strings.NewReplacer("%YAML 1.2", "%YAML 1.1", `\/`, "/", "\n\ufeff", "\n")
 
-// A question mark within a plain scalar between braces, where go-yaml sees a key begin.
-var marks = regexp.MustCompile(`\?(\S)`)
+// Within braces, go-yaml sees a key begin at a question mark in a plain scalar, and tags go on behind a comma.
+var (
+	marks = regexp.MustCompile(`\?(\S)`)
+	tags  = regexp.MustCompile(`(![^\s,\[\]{}]*)([,\]}])`)
+)
 
 func utf8(bytes []byte) string {
 	if len(bytes) < 2 || bytes[0]^bytes[1] != 0xff^0xfe {
@@ -53,11 +59,11 @@ func utf8(bytes []byte) string {
 var ends = regexp.MustCompile(`[}\]]|[\r\n](---|\.\.\.)\s`)
 
 // first is the first document alone: go-yaml looks two tokens further.
-func first(bytes []byte) []byte {
-	for _, end := range ends.FindAllIndex(bytes, -1) {
+func first(text string) string {
+	for _, end := range ends.FindAllStringIndex(text, -1) {
 		var document yaml.Node
-		begin := bytes[:end[0]+1]
-		if yaml.Unmarshal(begin, &document) != nil || len(document.Content) == 0 {
+		begin := text[:end[0]+1]
+		if yaml.Unmarshal([]byte(begin), &document) != nil || len(document.Content) == 0 {
 			continue
 		}
 		root := document.Content[0]
@@ -65,18 +71,18 @@ func first(bytes []byte) []byte {
 			return begin
 		}
 	}
-	return nil
+	return ""
 }
 
 // unwrapped is what is in base64 of either alphabet, padded or not, broken into lines or not.
-func unwrapped(bytes []byte) []byte {
+func unwrapped(bytes []byte) string {
 	text := strings.Join(strings.Fields(string(bytes)), "")
 	text = strings.NewReplacer("-", "+", "_", "/", "=", "").Replace(strings.TrimPrefix(text, "\ufeff"))
 	out, err := base64.RawStdEncoding.DecodeString(text)
 	if err != nil {
-		return nil
+		return ""
 	}
-	return out
+	return utf8(out)
 }
 
 // tree reads the nodes, which repeated keys, wrong types and other names do not stop.

@@ -151,7 +151,7 @@ func judge(path string) (a answer) {
 	mappings, err := read(bytes)
 	if err == nil {
 		a.entries(mappings)
-		a.Behind = broken(bytes) && first(bytes) != nil
+		a.Behind = broken(bytes) && first(utf8(bytes)) != ""
 	} else {
 		a.refuse("%v", err)
 		a.lenient(bytes)

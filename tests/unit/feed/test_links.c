@@ -365,6 +365,11 @@ static void a_document_of_links_is_read_by_lines(void **state)
 		  "a.example|1||tcp|server|x;b.example|2||tcp|server|x;" },
 		/* YAML sees a map here, so that Mihomo never tries links. */
 		{ "a name with a colon and a blank", "trojan://p@a.example:1#a: b", "!1 no proxies: in it;" },
+		{ "the same beside proxies that are no list", "proxies: x\ntrojan://p@a.example:1#a: b",
+		  "!1 not a share link;a.example|1||tcp|server|a: b;" },
+		{ "the same beside an entry that is no map", "proxies: [x]\ntrojan://p@a.example:1#a: b",
+		  "!1 not a share link;a.example|1||tcp|server|a: b;" },
+		{ "the same beside proxies that fit", "proxies: []\ntrojan://p@a.example:1#a: b", "" },
 		{ "the same in a list", "trojan://p@a.example:1#x\ntrojan://p@b.example:2#a: b",
 		  "a.example|1||tcp|server|x;b.example|2||tcp|server|a: b;" },
 		{ "the same first in a list", "trojan://p@a.example:1#a: b\ntrojan://p@b.example:2#x",
