@@ -27,6 +27,7 @@ struct helper_spec {
 	struct sandbox_ids ids;
 	const uint32_t *caps; /* WIRE_TYPES entries */
 	int64_t deadline_ms;  /* 0 = none */
+	int in_fd;	      /* its stdin; 0 = none (probe: a pipe of helper_tell). Borrowed. */
 };
 
 struct helper_ops {

@@ -48,6 +48,7 @@ struct report {
 		struct report_time last;
 		int64_t duration_ms;
 		uint32_t endpoints, names, unresolved, skipped;
+		uint32_t missed; /* addresses that Mihomo was seen to dial and no source named */
 	} extract;
 	char waiting_for[REPORT_TEXT];
 	char warnings[REPORT_WARNINGS][REPORT_TEXT];

@@ -25,8 +25,9 @@ int sandbox_user(const char *user, uid_t *uid_out, struct err *e);
 /*
  * clashsup-helper: bounding set empty and NOROOT locked when SETPCAP is there,
  * groups and gid, uid, no capability at all, no_new_privs, rlimits (CORE 0,
- * NPROC 0, FSIZE 0, AS 512 MiB unless built with a sanitizer), PDEATHSIG KILL,
- * parent compared. arg is a struct sandbox_ids.
+ * FSIZE 0, AS 512 MiB unless built with a sanitizer), PDEATHSIG KILL, parent
+ * compared. NPROC is lowered by the helper itself (confine()): before that it may
+ * split itself into its two processes. arg is a struct sandbox_ids.
  */
 int sandbox_helper(const void *arg, pid_t parent);
 

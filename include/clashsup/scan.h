@@ -19,6 +19,9 @@ int scan_duration(const char *text, int64_t *ms_out);
 /* "65536", "64K", "64M": bytes. */
 int scan_size(const char *text, uint64_t max, uint64_t *out);
 
+/* A file's name that ends in .yaml or .yml and does not begin with a dot. */
+bool scan_yaml_name(const char *name);
+
 /* yes, no, true, false, on, off. */
 int scan_bool(const char *text, bool *out);
 

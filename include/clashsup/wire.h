@@ -1,5 +1,6 @@
 /*
- * wire: the records on the pipe from clashsup-helper to the supervisor.
+ * wire: the records on the pipes from clashsup-helper to the supervisor, and
+ * from its reader to its resolver.
  *
  *	byte 0    version (WIRE_VERSION)
  *	byte 1    type (enum wire_type)
@@ -26,11 +27,12 @@
 #define WIRE_TEXT_MAX 512
 
 enum wire_type {
-	WIRE_SETTING = 1, /* inspect: one fact about Mihomo's config */
+	WIRE_SETTING = 1, /* inspect: one fact about Mihomo's config; reader -> resolver: how to resolve */
 	WIRE_ADDRESS,	  /* extract: one server address */
 	WIRE_UNRESOLVED,  /* extract: a host without an answer */
-	WIRE_FRESH,	  /* extract: a host that is still named and was not asked for again */
-	WIRE_SOURCE,	  /* extract: a source was read to its end */
+	WIRE_FRESH,	  /* extract: a host that is still named and is not asked for in this run */
+	WIRE_NAME,	  /* reader -> resolver, within extract: a host to ask for */
+	WIRE_SOURCE,	  /* extract: a source was read, to its end or not */
 	WIRE_SUMMARY,	  /* extract, inspect: the last record of a good run */
 	WIRE_HEALTH,	  /* probe: one answer, or its absence */
 	WIRE_DIALLED,	  /* probe: an address that Mihomo has a connection to on its own account */
@@ -53,6 +55,7 @@ enum wire_setting {
 	WIRE_SET_CONTROLLER_UNIX, /* external-controller-unix as written */
 	WIRE_SET_WATCH,		  /* * absolute path of a provider's file */
 	WIRE_SET_APPEND,	  /* "yes": a line may be appended at the document's end; else the reason */
+	WIRE_SET_RESOLVER,	  /* * "GROUP SERVER": names of that group are asked of SERVER, or of "api" */
 	WIRE_SETTINGS
 };
 
@@ -83,6 +86,13 @@ struct wire_record {
 		struct {
 			uint32_t source, host;
 		} unresolved, fresh;
+		struct {
+			uint32_t source;
+			uint32_t proxy;	  /* hash of the name of the entry */
+			uint8_t families; /* to ask for: 1u << enum ip_family each */
+			uint8_t group;	  /* of servers: WIRE_SET_RESOLVER */
+			const char *host; /* as setting.value */
+		} name;
 		struct {
 			uint32_t source;
 			bool complete;
@@ -122,5 +132,9 @@ int wire_send(int fd, const struct wire_record *r);
 
 /* FNV-1a, 32 bits, never 0: names sources and hosts on the wire. */
 uint32_t wire_hash(const char *text);
+
+/* The same over bytes, from WIRE_HASH_START or an earlier result on; any value. */
+#define WIRE_HASH_START 2166136261u
+uint32_t wire_hash_more(uint32_t h, const void *bytes, size_t len);
 
 #endif

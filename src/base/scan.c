@@ -86,6 +86,13 @@ int scan_size(const char *text, uint64_t max, uint64_t *out)
 	return scan_with_unit(text, units, sizeof(units) / sizeof(units[0]), max, out);
 }
 
+bool scan_yaml_name(const char *name)
+{
+	const char *dot = strrchr(name, '.');
+
+	return name[0] != '.' && dot && (strcmp(dot, ".yaml") == 0 || strcmp(dot, ".yml") == 0);
+}
+
 int scan_bool(const char *text, bool *out)
 {
 	static const struct {

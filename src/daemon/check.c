@@ -235,6 +235,7 @@ static void take_setting(struct check *c, enum wire_setting key, const char *val
 	case WIRE_SET_IPV6:
 	case WIRE_SET_DNS_LISTEN:
 	case WIRE_SET_CONTROLLER_UNIX:
+	case WIRE_SET_RESOLVER:
 	case WIRE_SETTINGS:
 		break;
 	}

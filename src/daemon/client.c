@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clashsup/addr.h"
 #include "clashsup/ctl.h"
 #include "clashsup/io.h"
 #include "daemon/status_view.h"
@@ -182,12 +183,30 @@ static int show_status(const cJSON *answer, enum status_how how)
 	return EXIT_REFUSED;
 }
 
-static void show_ips(const cJSON *answer)
+static int addr_order(const void *a, const void *b)
 {
-	const cJSON *ip;
+	return addr_cmp(a, b);
+}
 
-	cJSON_ArrayForEach(ip, cJSON_GetObjectItemCaseSensitive(answer, "ips")) if (cJSON_IsString(ip))
-		puts(ip->valuestring);
+/* In order: the supervisor does not take the time for that. */
+static int show_ips(const cJSON *answer)
+{
+	const cJSON *ips = cJSON_GetObjectItemCaseSensitive(answer, "ips"), *ip;
+	cleanup_free struct addr *all = calloc((size_t)cJSON_GetArraySize(ips) + 1, sizeof(*all));
+	char text[ADDR_TEXT];
+	size_t n = 0;
+
+	if (!all)
+		return EXIT_REFUSED;
+	cJSON_ArrayForEach(ip, ips)
+	{
+		if (cJSON_IsString(ip) && addr_parse(ip->valuestring, &all[n]) == 0)
+			n++;
+	}
+	qsort(all, n, sizeof(*all), addr_order);
+	for (size_t i = 0; i < n; i++)
+		puts(addr_text(&all[i], text));
+	return EXIT_OK;
 }
 
 struct command {
@@ -270,7 +289,7 @@ int client_run(const struct settings *s, const char *cmd, int argc, char **argv)
 	} else if (c->kind == CTL_STATUS) {
 		r = show_status(answer, how);
 	} else if (c->kind == CTL_IPS) {
-		show_ips(answer);
+		r = show_ips(answer);
 	}
 	cJSON_Delete(answer);
 	return r;

@@ -53,6 +53,7 @@ static void report_net(const struct supervisor *s, struct report *r)
 	r->extract.names = s->servers.summary.names;
 	r->extract.unresolved = s->servers.summary.unresolved;
 	r->extract.skipped = s->servers.summary.skipped;
+	r->extract.missed = s->servers.missed;
 }
 
 /* What the present state waits for, in one sentence. */
@@ -103,6 +104,7 @@ static char *answer_status(const struct supervisor *s, bool privileged)
 	add_warning(r, s->config_warning);
 	add_warning(r, s->facts.warning);
 	add_warning(r, s->servers.warning);
+	add_warning(r, s->servers.remember.warning);
 	json = report_json(r);
 	if (json && asprintf(&answer, "{\"version\":%d,\"ok\":true,\"status\":%s}", CTL_VERSION, json) < 0)
 		answer = NULL;
@@ -112,8 +114,8 @@ static char *answer_status(const struct supervisor *s, bool privileged)
 }
 
 struct ip_list {
-	cJSON *array;
-	bool whole; /* false: out of memory on the way */
+	cJSON *array; /* in no order */
+	bool whole;   /* false: out of memory on the way */
 };
 
 static void add_ip(void *ctx, const struct addr *a, bool enters)
@@ -134,14 +136,13 @@ static char *answer_ips(const struct supervisor *s)
 {
 	cJSON *o = cJSON_CreateObject();
 	struct ip_list list = { .whole = true };
+	size_t cursor = 0;
 	char *text = NULL;
 
 	if (cJSON_AddNumberToObject(o, "version", CTL_VERSION) && cJSON_AddBoolToObject(o, "ok", true))
 		list.array = cJSON_AddArrayToObject(o, "ips");
-	if (list.array && s->servers.on &&
-	    ledger_each(s->servers.ledger, add_ip, &list) !=
-		    ledger_count(s->servers.ledger, IP_V4) + ledger_count(s->servers.ledger, IP_V6))
-		list.whole = false;
+	while (list.array && s->servers.on && ledger_each(s->servers.ledger, &cursor, add_ip, &list))
+		;
 	if (list.array && list.whole)
 		text = cJSON_PrintUnformatted(o);
 	cJSON_Delete(o);
@@ -179,7 +180,7 @@ char *control_handle(void *ctx, const struct ctl_request *request)
 	case CTL_REFRESH:
 		if (!s->servers.on)
 			return ctl_answer_error("there is no set to refresh: TProxy is not applied");
-		servers_extract(&s->servers, false);
+		servers_extract(&s->servers, SERVERS_ASKED);
 		break;
 	case CTL_CMDS:
 		return ctl_answer_error("unknown command");

@@ -7,11 +7,14 @@
 #include "clashsup/io.h"
 #include "clashsup/log.h"
 #include "clashsup/procfs.h"
+#include "clashsup/scan.h"
 #include "daemon/clock.h"
 #include "daemon/supervisor.h"
 
 #define RECHECK_TICKS 30 /* a config that waits for something outside (a download) is tried again */
 #define RETRY_MAX_MS 5000
+#define FAREWELL_MS 10
+#define FAREWELLS 100
 #define GIVE_UP_MS 2500 /* beyond stop_timeout: a clean stop that cannot finish ends all the same */
 
 static struct report_time now(void)
@@ -83,6 +86,8 @@ static void run_action(void *ctx, enum lifecycle_action action)
 		check_cancel(s->check);
 		break;
 	case ACT_SPAWN:
+		if (s->machine.life.tproxy)
+			servers_extract(&s->servers, SERVERS_START);
 		s->starts++;
 		s->child_since = now();
 		mihomo_start(&s->mihomo);
@@ -106,15 +111,20 @@ static void run_action(void *ctx, enum lifecycle_action action)
 		arm(s);
 		break;
 	case ACT_EXTRACT:
-		servers_extract(&s->servers, false);
+		servers_extract(&s->servers, SERVERS_ARMED);
 		break;
 	case LIFECYCLE_ACTIONS:
 		break;
 	}
 }
 
+/* The last good addresses get a moment to reach the disk; a disk that hangs is not waited for. */
 static void finish_shutdown(struct supervisor *s)
 {
+	if (servers_saving(&s->servers) && s->farewells++ < FAREWELLS) {
+		after(s, &s->farewell, FAREWELL_MS);
+		return;
+	}
 	net_remove_routes(&s->net);
 	log_info(LOG_CLASH, "clashsup stopped, the network is direct");
 	ev_break(s->loop, EVBREAK_ALL);
@@ -206,10 +216,10 @@ static void on_net(void *ctx, enum net_event event)
 	struct supervisor *s = ctx;
 
 	if (event == NET_EV_SETS) {
-		servers_on(&s->servers);
 		if (!s->recovering && !s->net.failures)
 			log_info(LOG_CLASH, "Empty ipset %s created (will be populated asynchronously)",
 				 s->settings->ipset.name);
+		servers_on(&s->servers);
 		return;
 	}
 	if (event == NET_EV_REMOVED)
@@ -235,6 +245,20 @@ static void on_verdict(void *ctx, enum policy_verdict verdict)
 	machine_post(&s->machine, verdict == PROBE_HANG ? EV_HANG : EV_ANSWER);
 }
 
+static void on_dialled(void *ctx, const struct addr *a)
+{
+	struct supervisor *s = ctx;
+
+	servers_dialled(&s->servers, a);
+}
+
+static void on_filled(void *ctx)
+{
+	struct supervisor *s = ctx;
+
+	net_filled(&s->net);
+}
+
 static void on_ask_port(void *ctx, uint16_t port)
 {
 	struct supervisor *s = ctx;
@@ -244,8 +268,11 @@ static void on_ask_port(void *ctx, uint16_t port)
 
 static int watch_files(struct supervisor *s, const struct config_facts *facts, struct err *e)
 {
+	const char *strays = s->settings->extract.provider_dir;
 	int r = watch_add(s->watch, s->config, e);
 
+	if (r == 0)
+		r = watch_add(s->watch, strays[0] ? strays : s->home, e);
 	for (size_t i = 0; i < facts->n_watch && r == 0; i++)
 		r = watch_add(s->watch, facts->watch[i], e);
 	return r;
@@ -280,6 +307,7 @@ static void adopt(struct supervisor *s, const struct config_facts *facts)
 	s->mihomo.patch_port = facts->patch_port;
 	memcpy(s->servers.fake, facts->fake, sizeof(s->servers.fake));
 	s->servers.n_fake = facts->n_fake;
+	s->servers.read &= facts->unchanged;
 	watch_config(s, facts);
 }
 
@@ -324,7 +352,7 @@ static void on_file(void *ctx, const char *path)
 	if (strcmp(path, s->config) == 0)
 		machine_post(&s->machine, EV_CONFIG);
 	else
-		servers_extract(&s->servers, false);
+		servers_extract(&s->servers, SERVERS_FILES);
 }
 
 static void on_timer(struct ev_loop *loop, ev_timer *w, int revents)
@@ -339,6 +367,8 @@ static void on_timer(struct ev_loop *loop, ev_timer *w, int revents)
 		log_warn(LOG_MONITOR, "Mihomo has not answered for %lld s, killing it",
 			 (long long)(s->settings->mihomo.hang_kill_ms / 1000));
 		machine_post(&s->machine, EV_HANG_LIMIT);
+	} else if (w == &s->farewell) {
+		finish_shutdown(s);
 	} else if (w == &s->retry) {
 		machine_post(&s->machine, EV_RETRY);
 	} else {
@@ -413,7 +443,7 @@ static void on_signal(struct ev_loop *loop, ev_signal *w, int revents)
 		return;
 	}
 	machine_post(&s->machine, EV_CONFIG);
-	servers_extract(&s->servers, false);
+	servers_extract(&s->servers, SERVERS_ASKED);
 }
 
 static void on_log_writable(struct ev_loop *loop, ev_io *w, int revents)
@@ -464,21 +494,19 @@ void events_wire(struct supervisor *s)
 				     .helper_path = s->helper_path,
 				     .ids = s->ids,
 				     .tell = on_verdict,
+				     .dialled = on_dialled,
 				     .ctx = s };
 	s->servers = (struct servers){ .loop = s->loop,
-				       .reaper = &s->reaper,
-				       .settings = s->settings,
-				       .run_dir = s->run_dir,
-				       .home = s->home,
-				       .helper_fd = s->helper_fd,
-				       .helper_path = s->helper_path,
-				       .ids = s->ids };
+				       .setup = { &s->reaper, s->settings, s->run_dir, s->home, s->config, s->helper_fd,
+						  s->helper_path, s->ids },
+				       .filled = on_filled,
+				       .ctx = s };
 }
 
 void events_watch(struct supervisor *s)
 {
 	static const int numbers[3] = { SIGTERM, SIGINT, SIGHUP };
-	ev_timer *timers[] = { &s->backoff, &s->hang, &s->retry, &s->give_up };
+	ev_timer *timers[] = { &s->backoff, &s->hang, &s->retry, &s->give_up, &s->farewell };
 
 	for (unsigned i = 0; i < 3; i++) {
 		ev_signal_init(&s->signals[i], on_signal, numbers[i]);
@@ -511,7 +539,7 @@ int events_open(struct supervisor *s, struct err *e)
 	if (r == 0)
 		r = servers_init(&s->servers, e);
 	if (r == 0)
-		r = watch_open(&s->watch, s->loop, on_file, s, e);
+		r = watch_open(&s->watch, s->loop, on_file, scan_yaml_name, s, e);
 	if (r == 0)
 		r = io_path(path, sizeof(path), e, "%s%s", socket[0] ? socket : s->settings->state.run,
 			    socket[0] ? "" : "/control.sock");

@@ -21,6 +21,8 @@ struct health {
 	const char *helper_path;
 	struct sandbox_ids ids;
 	health_fn tell;
+	/* Mihomo has a connection to a proxy server of this address. May be NULL. */
+	void (*dialled)(void *ctx, const struct addr *a);
 	void *ctx;
 
 	struct helper *helper;

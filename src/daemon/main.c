@@ -10,6 +10,7 @@
 #include "clashsup/settings.h"
 #include "daemon/client.h"
 #include "daemon/memory.h"
+#include "daemon/remember.h"
 #include "daemon/supervisor.h"
 
 #define EXIT_USAGE 2
@@ -134,10 +135,8 @@ static int command_rules(struct settings *s, const struct command_line *c)
 /* Parsing hostile bytes is the helper's, here too. */
 static int command_extract(struct settings *s, const struct command_line *c)
 {
-	const char *argv[64];
-	char path[PATH_MAX];
+	char path[PATH_MAX], **argv;
 	struct err e = ERR_INIT;
-	size_t n = 0;
 	int fd = helper_open(path, sizeof(path), &e);
 	(void)s;
 
@@ -145,17 +144,19 @@ static int command_extract(struct settings *s, const struct command_line *c)
 		fprintf(stderr, "%s\n", e.msg);
 		return 1;
 	}
-	if (c->n_rest == 0 || c->n_rest > 60) {
-		fprintf(stderr, "clashsup: extract takes 1 to 60 files, or - for standard input\n");
+	if (c->n_rest == 0) {
+		fprintf(stderr, "clashsup: extract takes files, or - for standard input\n");
 		return EXIT_USAGE;
 	}
-	argv[n++] = path;
-	argv[n++] = "list";
-	for (int i = 0; i < c->n_rest; i++)
-		argv[n++] = c->rest[i];
-	argv[n] = NULL;
-	execv(path, (char *const *)argv);
+	argv = calloc((size_t)c->n_rest + 3, sizeof(*argv));
+	if (argv) {
+		argv[0] = path;
+		argv[1] = (char[]){ "list" };
+		memcpy(argv + 2, c->rest, (size_t)c->n_rest * sizeof(*argv));
+		execv(path, argv);
+	}
 	perror(path);
+	free(argv);
 	return 1;
 }
 
@@ -163,6 +164,19 @@ static int command_cleanup(struct settings *s, const struct command_line *c)
 {
 	(void)c;
 	return supervisor_cleanup(s);
+}
+
+/* Not for people: the supervisor's own child, whatever the settings say. */
+static int command_remember(const struct command_line *c)
+{
+	struct err e = ERR_INIT;
+
+	if (c->n_rest != 1)
+		return EXIT_USAGE;
+	if (remember_write(c->rest[0], &e) == 0)
+		return 0;
+	fprintf(stderr, "%s\n", e.msg);
+	return 1;
 }
 
 static int command_client(struct settings *s, const struct command_line *c)
@@ -215,6 +229,8 @@ int main(int argc, char **argv)
 		puts("clashsup " CLASHSUP_VERSION);
 		return 0;
 	}
+	if (strcmp(c.command, "remember") == 0)
+		return command_remember(&c);
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
 		if (strcmp(c.command, commands[i].name) == 0)
 			return run_command(&commands[i], &c);

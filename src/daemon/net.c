@@ -137,11 +137,25 @@ static void apply(struct net *n)
 		arm_failed(n, e.msg);
 }
 
+static void apply_when_due(struct net *n)
+{
+	if (!n->waiting || !n->filled || ev_is_active(&n->again))
+		return;
+	n->waiting = false;
+	apply(n);
+}
+
 static void on_again(struct ev_loop *loop, ev_timer *w, int revents)
 {
 	(void)loop;
 	(void)revents;
-	apply(w->data);
+	apply_when_due(w->data);
+}
+
+void net_filled(struct net *n)
+{
+	n->filled = true;
+	apply_when_due(n);
 }
 
 void net_arm(struct net *n, const struct net_plan *plan)
@@ -159,19 +173,21 @@ void net_arm(struct net *n, const struct net_plan *plan)
 					  .local = n->settings->tproxy.local };
 	for (unsigned f = 0; f < IP_FAMILIES && !n->powerless; f++)
 		prepare_family(n, (enum ip_family)f, plan->family_note[f]);
+	ev_timer_stop(n->loop, &n->again);
+	if (wait > 0.0) {
+		ev_timer_set(&n->again, wait > RETRY_MAX_S ? RETRY_MAX_S : wait, 0.0);
+		ev_timer_start(n->loop, &n->again);
+	}
+	n->waiting = true;
+	n->filled = n->powerless;
 	if (!n->powerless)
 		n->tell(n->ctx, NET_EV_SETS);
-	if (wait <= 0.0) {
-		apply(n);
-		return;
-	}
-	ev_timer_stop(n->loop, &n->again);
-	ev_timer_set(&n->again, wait > RETRY_MAX_S ? RETRY_MAX_S : wait, 0.0);
-	ev_timer_start(n->loop, &n->again);
+	apply_when_due(n);
 }
 
 void net_abort(struct net *n)
 {
+	n->waiting = false;
 	ev_timer_stop(n->loop, &n->again);
 	firewall_abort(n->firewall);
 }
@@ -264,6 +280,7 @@ void net_remove(struct net *n)
 {
 	struct err e = ERR_INIT;
 
+	n->waiting = false;
 	ev_timer_stop(n->loop, &n->again);
 	ev_timer_stop(n->loop, &n->busy);
 	if (n->powerless) {

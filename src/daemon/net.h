@@ -17,7 +17,7 @@
 #include "clashsup/settings.h"
 
 enum net_event {
-	NET_EV_SETS, /* within net_arm: the sets are there, the rules are not */
+	NET_EV_SETS, /* within net_arm: the sets are there; the rules wait for net_filled */
 	NET_EV_ARMED,
 	NET_EV_ARM_FAILED,
 	NET_EV_REMOVED,
@@ -44,6 +44,8 @@ struct net {
 	bool on;		     /* the lease is refreshed */
 	bool removing;		     /* a removal is wanted behind the running job */
 	bool sweep;		     /* until the first removal is through: look at every variant */
+	bool waiting;		     /* the rules are wanted: they wait for `filled` and for the timer `again` */
+	bool filled;
 	unsigned failures, busy_tries;
 
 	/* of the arming in hand */
@@ -64,8 +66,11 @@ struct net_plan {
 int net_init(struct net *n, struct err *e);
 void net_deinit(struct net *n);
 
-/* Puts everything in; the server set is created empty or left as it is. */
+/* Puts everything in; the server set is created empty or left as it is, and the rules go in behind net_filled. */
 void net_arm(struct net *n, const struct net_plan *plan);
+
+/* What was known when the sets came is in them. */
+void net_filled(struct net *n);
 void net_abort(struct net *n);
 
 /* At once and without a fork: everything goes direct. */

@@ -3,23 +3,23 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <ifaddrs.h>
-#include <limits.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
-#include "clashsup/fwplan.h"
-#include "clashsup/io.h"
 #include "clashsup/log.h"
 #include "daemon/clock.h"
 #include "daemon/memory.h"
 
-static const uint32_t extract_caps[WIRE_TYPES] = { [WIRE_ADDRESS] = LEDGER_MAX,
-						   [WIRE_UNRESOLVED] = LEDGER_MAX,
-						   [WIRE_SOURCE] = 4096,
-						   [WIRE_SUMMARY] = 1,
-						   [WIRE_NOTE] = 64 };
+#define PAUSE_MS 5000	   /* at least, between a run and the next that nobody asked for */
+#define PAUSE_MAX_MS 60000 /* ... which is twenty times what the last one took, up to this */
+#define PAUSE_FACTOR 20
+
+/* What Mihomo dials without a source that names it: an entry of this source, kept for `grace`. */
+#define DIALLED_SOURCE 1
+#define DIALLED_HOST 1
 
 static struct report_time now(void)
 {
@@ -31,101 +31,7 @@ static size_t known(const struct servers *s)
 	return ledger_count(s->ledger, IP_V4) + ledger_count(s->ledger, IP_V6);
 }
 
-/* ---- the queue to the kernel ---- */
-
-static void queue_start(struct servers *s)
-{
-	if (ev_is_active(&s->flush))
-		return;
-	ev_timer_set(&s->flush, 0.0, 0.0);
-	ev_timer_start(s->loop, &s->flush);
-}
-
-static void queue_clear(struct servers *s)
-{
-	free(s->queue);
-	s->queue = NULL;
-	s->queued = s->at = s->cap = 0;
-	ev_timer_stop(s->loop, &s->flush);
-}
-
-static void queue_put(void *ctx, const struct addr *a, bool enters)
-{
-	struct servers *s = ctx;
-
-	if (s->queued == s->cap) {
-		size_t cap = s->cap ? s->cap * 2 : 256;
-		struct servers_change *grown = realloc(s->queue, cap * sizeof(*grown));
-
-		if (!grown) {
-			log_error(LOG_PROXY_IPS, "out of memory: the set is not true until the next run");
-			s->lost = true;
-			return;
-		}
-		s->queue = grown;
-		s->cap = cap;
-	}
-	s->queue[s->queued++] = (struct servers_change){ *a, enters };
-	s->changed = true;
-	queue_start(s);
-}
-
-/* Changes of one family out of the `n` that are next. */
-static int flush_family(struct servers *s, enum ip_family f, size_t n, struct err *e)
-{
-	struct addr add[IPSET_BATCH], del[IPSET_BATCH];
-	size_t n_add = 0, n_del = 0;
-	char name[FWPLAN_SET_TEXT];
-
-	for (size_t i = 0; i < n; i++) {
-		const struct servers_change *c = &s->queue[s->at + i];
-
-		if (c->addr.family == f && c->enters)
-			add[n_add++] = c->addr;
-		else if (c->addr.family == f)
-			del[n_del++] = c->addr;
-	}
-	if (!n_add && !n_del)
-		return 0;
-	return ipset_change(s->ipset, fwplan_set_name(s->settings->ipset.name, f, name), add, n_add, del, n_del, e);
-}
-
-/* How many changes make one batch: within it additions come first, so none may follow a deletion. */
-static size_t next_batch(const struct servers *s)
-{
-	size_t n = 0;
-
-	while (n < IPSET_BATCH && s->at + n < s->queued &&
-	       !(n && s->queue[s->at + n].enters && !s->queue[s->at + n - 1].enters))
-		n++;
-	return n;
-}
-
-static void on_flush(struct ev_loop *loop, ev_timer *w, int revents)
-{
-	struct servers *s = w->data;
-	size_t n = next_batch(s);
-	struct err e = ERR_INIT;
-	(void)loop;
-	(void)revents;
-
-	for (unsigned f = 0; f < IP_FAMILIES; f++) {
-		if (flush_family(s, (enum ip_family)f, n, &e) < 0) {
-			log_error(LOG_PROXY_IPS, "cannot update ipset (again with the next run): %s", e.msg);
-			s->lost = true;
-		}
-	}
-	s->at += n;
-	s->updated = now();
-	if (s->at < s->queued) {
-		queue_start(s);
-		return;
-	}
-	queue_clear(s);
-	memory_give_back();
-}
-
-/* ---- a run ---- */
+/* ---- what can be no server ---- */
 
 /* This machine's addresses, once a run: they never go into the set. */
 static void learn_own(struct servers *s)
@@ -146,17 +52,13 @@ static void learn_own(struct servers *s)
 	freeifaddrs(list);
 }
 
-static bool own_address(const struct servers *s, const struct addr *a)
+/* Fake or this machine's own: nothing that Mihomo could have dialled. */
+static bool no_server(const struct servers *s, const struct addr *a)
 {
 	for (size_t i = 0; i < s->n_own; i++) {
 		if (addr_cmp(a, &s->own[i]) == 0)
 			return true;
 	}
-	return false;
-}
-
-static bool in_fake_range(const struct servers *s, const struct addr *a)
-{
 	for (size_t i = 0; i < s->n_fake; i++) {
 		if (addr_in(a, &s->fake[i]))
 			return true;
@@ -164,7 +66,88 @@ static bool in_fake_range(const struct servers *s, const struct addr *a)
 	return false;
 }
 
-static void run_over(struct servers *s);
+/* ---- the queue to the kernel ---- */
+
+static void queue_start(struct servers *s)
+{
+	if (ev_is_active(&s->flush))
+		return;
+	ev_timer_set(&s->flush, 0.0, 0.0);
+	ev_timer_start(s->loop, &s->flush);
+}
+
+static void queue_put(void *ctx, const struct addr *a, bool enters)
+{
+	struct servers *s = ctx;
+
+	/* what is known goes in with the sets; what an earlier life knew may be ours by now */
+	if (!s->on || (enters && no_server(s, a)))
+		return;
+	changes_put(&s->changes, a, enters);
+	queue_start(s);
+}
+
+/* The same for what the union did not have, or has no more. */
+static void queue_change(void *ctx, const struct addr *a, bool enters)
+{
+	struct servers *s = ctx;
+
+	s->changed = s->dirty = true;
+	queue_put(s, a, enters);
+}
+
+/* Everything that was known when the sets came is in them. */
+static void tell_filled(struct servers *s)
+{
+	if (!s->filling)
+		return;
+	s->filling = false;
+	s->filled(s->ctx);
+}
+
+static void finish_run(struct servers *s);
+
+/* One slice of what is to do, a loop turn: no part of it takes long. */
+static void on_flush(struct ev_loop *loop, ev_timer *w, int revents)
+{
+	struct servers *s = w->data;
+	(void)loop;
+	(void)revents;
+
+	if (s->feeding)
+		s->feeding = ledger_each(s->ledger, &s->cursor, queue_put, s);
+	if (s->sweeping) {
+		s->sweeping = ledger_sweep(s->ledger, queue_change, s);
+		if (!s->sweeping)
+			finish_run(s);
+	}
+	if (changes_flush(&s->changes, s->ipset, s->setup.settings->ipset.name))
+		s->updated = now();
+	if (s->feeding || s->sweeping || changes_left(&s->changes)) {
+		queue_start(s);
+		return;
+	}
+	changes_clear(&s->changes);
+	memory_give_back();
+	tell_filled(s);
+}
+
+/* All that is known goes in again. */
+static void feed(struct servers *s)
+{
+	s->feeding = true;
+	s->cursor = 0;
+	queue_start(s);
+}
+
+/* ---- a run ---- */
+
+/* What has to leave does so slice by slice; the run is over behind that. */
+static void sweep(struct servers *s)
+{
+	s->sweeping = true;
+	on_flush(s->loop, &s->flush, 0);
+}
 
 /* A record that no honest helper sends: it is ended, and all that its run brought is taken back. */
 static void distrust(struct servers *s, const char *what)
@@ -174,13 +157,14 @@ static void distrust(struct servers *s, const char *what)
 	helper_abandon(s->helper);
 	s->helper = NULL;
 	s->refused = true;
-	ledger_rollback(s->ledger, queue_put, s);
-	run_over(s);
+	ledger_rollback(s->ledger);
+	sweep(s);
 }
 
 static void take_address(struct servers *s, const struct wire_record *r)
 {
 	const struct addr *a = &r->u.address.addr;
+	int64_t now_ms = clock_ms(), due_ms = 0;
 	char text[ADDR_TEXT], what[128];
 	int n;
 
@@ -189,14 +173,31 @@ static void take_address(struct servers *s, const struct wire_record *r)
 		distrust(s, what);
 		return;
 	}
-	if (in_fake_range(s, a) || own_address(s, a))
+	if (no_server(s, a))
 		return;
-	n = ledger_add(s->ledger, a, r->u.address.source, r->u.address.host, clock_ms());
+	if (r->u.address.host)
+		due_ms = now_ms + (int64_t)r->u.address.ttl_s * 1000;
+	n = ledger_add(s->ledger, a, r->u.address.source, r->u.address.host, now_ms, due_ms);
 	if (n == 1)
-		queue_put(s, a, true);
+		queue_change(s, a, true);
 	else if (n < 0)
 		log_error(LOG_PROXY_IPS, "%s is left out: %s", addr_text(a, text),
 			  n == -ENOSPC ? "more addresses than the ledger takes" : "out of memory");
+}
+
+/* Runs that nobody asked for repeat what they have to say: it is told when it is new. */
+static void take_note(struct servers *s, bool warn, const char *text)
+{
+	bool quiet = s->why == SERVERS_DUE || s->why == SERVERS_CLOCK;
+	uint32_t hash = wire_hash(text);
+
+	if (s->n_notes < SERVERS_NOTES)
+		s->notes[s->n_notes++] = hash;
+	for (size_t i = 0; quiet && i < s->n_notes_before; i++) {
+		if (s->notes_before[i] == hash)
+			return;
+	}
+	log_line(warn ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, LOG_PROXY_IPS, "%s", text);
 }
 
 static void on_record(void *ctx, const struct wire_record *r)
@@ -212,6 +213,9 @@ static void on_record(void *ctx, const struct wire_record *r)
 	case WIRE_UNRESOLVED:
 		ledger_unresolved(s->ledger, r->u.unresolved.source, r->u.unresolved.host);
 		break;
+	case WIRE_FRESH:
+		ledger_fresh(s->ledger, r->u.fresh.source, r->u.fresh.host);
+		break;
 	case WIRE_SOURCE:
 		ledger_source(s->ledger, r->u.source.source, r->u.source.complete);
 		break;
@@ -220,9 +224,9 @@ static void on_record(void *ctx, const struct wire_record *r)
 		s->summary = r->u.summary;
 		break;
 	case WIRE_NOTE:
-		log_line(r->u.note.warn ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, LOG_PROXY_IPS, "%s", r->u.note.text);
+		take_note(s, r->u.note.warn, r->u.note.text);
 		break;
-	case WIRE_FRESH:
+	case WIRE_NAME:
 	case WIRE_SETTING:
 	case WIRE_HEALTH:
 	case WIRE_DIALLED:
@@ -231,13 +235,23 @@ static void on_record(void *ctx, const struct wire_record *r)
 	}
 }
 
+static void say_start(const struct servers *s)
+{
+	if (s->why == SERVERS_CLOCK)
+		log_info(LOG_PROXY_IPS, "Checking for proxy IP updates...");
+	else if (s->why > SERVERS_CLOCK)
+		log_info(LOG_CLASH, "Extracting proxy server IPs (async)...");
+}
+
 static void say_result(const struct servers *s)
 {
-	const char *set = s->settings->ipset.name;
 	size_t count = known(s);
+	bool changed = s->changed || count != s->before;
 
-	if (s->by_clock) {
-		if (!s->changed)
+	if (s->why == SERVERS_START)
+		return;
+	if (s->why <= SERVERS_CLOCK) {
+		if (!changed)
 			return;
 		log_info(LOG_PROXY_IPS, "Proxy IPs changed, updating ipset (old: %zu, new: %zu)", s->before, count);
 		log_info(LOG_PROXY_IPS, "ipset updated successfully");
@@ -248,21 +262,70 @@ static void say_result(const struct servers *s)
 		return;
 	}
 	log_info(LOG_CLASH, "Found %zu unique proxy IPs, updating ipset...", count);
-	if (!s->changed)
+	if (!changed)
 		log_info(LOG_CLASH, "Proxy IPs unchanged, skipping update");
 	else
-		log_info(LOG_CLASH, "Updated ipset %s: %zu → %zu IPs", set, s->before, count);
+		log_info(LOG_CLASH, "Updated ipset %s: %zu → %zu IPs", s->setup.settings->ipset.name, s->before, count);
+}
+
+/* When the next answer has lived its TTL, or is missing; the pause is long where a run is. */
+static void plan_next(struct servers *s, bool good)
+{
+	int64_t now_ms = s->last.mono_ms, next = ledger_next_due(s->ledger, s->began_ms);
+	int64_t pause = s->duration_ms * PAUSE_FACTOR;
+
+	pause = pause < PAUSE_MS ? PAUSE_MS : pause > PAUSE_MAX_MS ? PAUSE_MAX_MS : pause;
+	if (good && !s->summary.unresolved)
+		s->retry_ms = PAUSE_MS;
+	else if (next > now_ms + s->retry_ms)
+		next = now_ms + s->retry_ms;
+	if (!good || s->summary.unresolved)
+		s->retry_ms = s->retry_ms * 2 < s->setup.settings->extract.interval_ms
+				      ? s->retry_ms * 2
+				      : s->setup.settings->extract.interval_ms;
+	ev_timer_stop(s->loop, &s->due);
+	if (!s->on || next == INT64_MAX)
+		return;
+	ev_timer_set(&s->due, (double)(next < now_ms + pause ? pause : next - now_ms) / 1000.0, 0.0);
+	ev_timer_start(s->loop, &s->due);
+}
+
+/* An empty ledger is no news: what the file says leaves by itself after the next start. */
+static void save(struct servers *s)
+{
+	if (known(s))
+		remember_save(&s->remember, s->dirty);
+	s->dirty = false;
+}
+
+bool servers_saving(struct servers *s)
+{
+	if (s->dirty)
+		save(s);
+	remember_hurry(&s->remember);
+	return remember_busy(&s->remember);
 }
 
 /* Behind a run, however it ended. */
-static void run_over(struct servers *s)
+static void finish_run(struct servers *s)
 {
+	bool good = s->whole && !s->refused;
+	enum servers_why next = s->next;
+
+	if (good) {
+		s->warning[0] = '\0';
+		s->read = true;
+		s->known |= s->why > SERVERS_START;
+		say_result(s);
+		save(s);
+	}
 	s->last = now();
 	s->duration_ms = s->last.mono_ms - s->began_ms;
-	if (s->again && s->on) {
-		s->again = false;
-		servers_extract(s, false);
-	}
+	s->next = SERVERS_NO_RUN;
+	memcpy(s->notes_before, s->notes, sizeof(s->notes));
+	s->n_notes_before = s->n_notes;
+	plan_next(s, good);
+	servers_extract(s, next);
 }
 
 static void on_end(void *ctx, enum helper_end end, const char *why)
@@ -270,150 +333,159 @@ static void on_end(void *ctx, enum helper_end end, const char *why)
 	struct servers *s = ctx;
 
 	s->helper = NULL;
-	if (end == HELPER_OK && s->whole) {
-		ledger_end(s->ledger, true, clock_ms(), s->settings->extract.grace_ms, queue_put, s);
-		s->warning[0] = '\0';
-		say_result(s);
-	} else {
+	s->whole = s->whole && end == HELPER_OK;
+	if (!s->whole) {
 		log_error(LOG_CLASH, "Failed to update proxy IPs (will retry in monitoring loop): %s", why);
 		snprintf(s->warning, sizeof(s->warning), "the last extraction failed: %.200s", why);
-		if (end == HELPER_BAD_RECORD)
-			ledger_rollback(s->ledger, queue_put, s);
-		else
-			ledger_end(s->ledger, false, clock_ms(), s->settings->extract.grace_ms, queue_put, s);
 	}
-	run_over(s);
-}
-
-struct arguments {
-	char config[PATH_MAX], api[PATH_MAX], timeout[24], name_timeout[24], concurrency[24], max_file[24];
-	const char *argv[24];
-};
-
-static int build_arguments(const struct servers *s, struct arguments *a, struct err *e)
-{
-	const struct settings *c = s->settings;
-	size_t n = 0;
-	int r = io_path(a->config, sizeof(a->config), e, "%s/config.yaml", s->run_dir);
-
-	if (r == 0)
-		r = io_path(a->api, sizeof(a->api), e, "%s/api.sock", s->run_dir);
-	snprintf(a->timeout, sizeof(a->timeout), "%lld", (long long)c->extract.timeout_ms);
-	snprintf(a->name_timeout, sizeof(a->name_timeout), "%lld", (long long)c->extract.name_timeout_ms);
-	snprintf(a->concurrency, sizeof(a->concurrency), "%u", c->extract.concurrency);
-	snprintf(a->max_file, sizeof(a->max_file), "%llu", (unsigned long long)c->extract.max_file);
-	a->argv[n++] = a->config;
-	a->argv[n++] = s->home;
-	a->argv[n++] = "--api";
-	a->argv[n++] = a->api;
-	a->argv[n++] = "--timeout";
-	a->argv[n++] = a->timeout;
-	a->argv[n++] = "--name-timeout";
-	a->argv[n++] = a->name_timeout;
-	a->argv[n++] = "--concurrency";
-	a->argv[n++] = a->concurrency;
-	a->argv[n++] = "--max-file";
-	a->argv[n++] = a->max_file;
-	a->argv[n++] = "--resolver";
-	a->argv[n++] = c->extract.resolver;
-	a->argv[n++] = "--provider-dir";
-	a->argv[n++] = c->extract.provider_dir[0] ? c->extract.provider_dir : s->home;
-	a->argv[n] = NULL;
-	return r;
-}
-
-void servers_extract(struct servers *s, bool by_clock)
-{
-	static const struct helper_ops ops = { on_record, on_end };
-	struct helper_spec spec = { .role = "extract",
-				    .exec_fd = s->helper_fd,
-				    .path = s->helper_path,
-				    .ids = s->ids,
-				    .caps = extract_caps,
-				    /* its own deadline comes first; this one is for a helper that does not keep it */
-				    .deadline_ms = s->settings->extract.timeout_ms + 2000 };
-	struct arguments a;
-	struct err e = ERR_INIT;
-
-	if (!s->on)
-		return;
-	if (s->helper) {
-		s->again = true;
-		return;
-	}
-	if (by_clock)
-		log_info(LOG_PROXY_IPS, "Checking for proxy IP updates...");
+	/* what was seen dialled is named by no source: it stays as a name without an answer does */
+	ledger_source(s->ledger, DIALLED_SOURCE, true);
+	ledger_unresolved(s->ledger, DIALLED_SOURCE, DIALLED_HOST);
+	if (end == HELPER_BAD_RECORD)
+		ledger_rollback(s->ledger);
 	else
-		log_info(LOG_CLASH, "Extracting proxy server IPs (async)...");
-	if (s->lost) { /* what was known and may be missing; there already is fine */
-		s->lost = false;
-		ledger_each(s->ledger, queue_put, s);
-	}
-	s->by_clock = by_clock;
+		ledger_end(s->ledger, s->whole, clock_ms(), s->setup.settings->extract.grace_ms);
+	sweep(s);
+}
+
+static void begin_run(struct servers *s, enum servers_why why)
+{
+	s->why = why;
 	s->whole = s->changed = s->refused = false;
-	s->before = known(s);
+	s->n_notes = 0;
+	s->before = s->known ? known(s) : 0; /* what was there before the first run came with the empty set */
 	s->began_ms = clock_ms();
+	if (s->changes.lost) { /* what was known and may be missing; there already is fine */
+		s->changes.lost = false;
+		feed(s);
+	}
 	learn_own(s);
 	ledger_begin(s->ledger);
-	spec.args = a.argv;
-	if (build_arguments(s, &a, &e) < 0 || helper_start(&s->helper, s->reaper, &spec, &ops, s, &e) < 0) {
+}
+
+static enum extraction_names names_of(enum servers_why why)
+{
+	if (why == SERVERS_START)
+		return EXTRACT_LITERALS;
+	return why == SERVERS_CLOCK || why == SERVERS_ASKED ? EXTRACT_ALL : EXTRACT_DUE;
+}
+
+void servers_extract(struct servers *s, enum servers_why why)
+{
+	static const struct helper_ops ops = { on_record, on_end };
+	struct err e = ERR_INIT;
+
+	if (why == SERVERS_FILES)
+		s->read = false;
+	if (why == SERVERS_NO_RUN || !(s->on || why == SERVERS_START) || (why == SERVERS_START && s->read))
+		return;
+	if (s->helper || s->sweeping) {
+		s->next = why > s->next ? why : s->next;
+		return;
+	}
+	begin_run(s, why);
+	say_start(s);
+	if (extraction_start(&s->helper, &s->setup, names_of(why), s->ledger, &ops, s, &e) < 0) {
 		s->helper = NULL;
 		on_end(s, HELPER_FAILED, e.msg);
 	}
 }
 
+void servers_dialled(struct servers *s, const struct addr *a)
+{
+	char text[ADDR_TEXT];
+	int n;
+
+	if (!s->on || addr_is_special(a) || no_server(s, a))
+		return;
+	n = ledger_add(s->ledger, a, DIALLED_SOURCE, DIALLED_HOST, clock_ms(), INT64_MAX);
+	if (n != 1)
+		return;
+	queue_change(s, a, true);
+	if (!s->known || s->helper)
+		return; /* it may yet be named */
+	s->missed++;
+	log_info(LOG_PROXY_IPS, "Mihomo dials %s, which no source names: added", addr_text(a, text));
+}
+
 /* ---- on and off ---- */
 
-static void on_periodic(struct ev_loop *loop, ev_timer *w, int revents)
+static void on_timer(struct ev_loop *loop, ev_timer *w, int revents)
 {
+	struct servers *s = w->data;
 	(void)loop;
 	(void)revents;
-	servers_extract(w->data, true);
+
+	servers_extract(s, w == &s->due ? SERVERS_DUE : SERVERS_CLOCK);
 }
 
 void servers_on(struct servers *s)
 {
-	s->on = true;
-	queue_clear(s);
-	ledger_each(s->ledger, queue_put, s);
-	if (s->queued)
-		on_flush(s->loop, &s->flush, 0);
+	s->on = s->filling = true;
+	changes_clear(&s->changes);
+	feed(s);
+	on_flush(s->loop, &s->flush, 0);
 	ev_timer_again(s->loop, &s->periodic);
 }
 
 void servers_off(struct servers *s)
 {
-	s->on = s->again = false;
+	s->on = s->filling = s->feeding = false;
+	s->next = SERVERS_NO_RUN;
 	helper_abandon(s->helper);
 	s->helper = NULL;
-	queue_clear(s);
+	changes_clear(&s->changes); /* a sweep goes on: an entry that is to leave must not come back */
 	ev_timer_stop(s->loop, &s->periodic);
+	ev_timer_stop(s->loop, &s->due);
 }
 
 bool servers_busy(const struct servers *s)
 {
-	return s->helper || s->queued;
+	return s->helper || changes_left(&s->changes) || s->feeding || s->sweeping;
 }
 
 void servers_forget(struct servers *s)
 {
 	servers_off(s);
 	ledger_clear(s->ledger);
+	s->read = s->known = s->sweeping = false;
+}
+
+static void restore(void *ctx, const struct addr *a, uint32_t source, uint32_t host, int64_t seen_ms)
+{
+	struct servers *s = ctx;
+
+	(void)ledger_restore(s->ledger, a, source, host, seen_ms);
 }
 
 int servers_init(struct servers *s, struct err *e)
 {
-	s->ledger = ledger_new();
+	int r;
+	uint64_t secret;
+
+	if (getrandom(&secret, sizeof(secret), GRND_NONBLOCK) !=
+	    sizeof(secret)) /* early at boot it may have none yet */
+		secret = (uint64_t)clock_us();
+	s->ledger = ledger_new(secret);
 	if (!s->ledger)
 		return err_set(e, ENOMEM, "out of memory");
+	r = remember_init(&s->remember, s->setup.reaper, s->ledger, s->setup.settings->state.dir, e);
+	if (r < 0)
+		return r;
+	learn_own(s);
+	remember_load(&s->remember, s->setup.settings->extract.grace_ms, restore, s);
+	s->retry_ms = PAUSE_MS;
 	ev_timer_init(&s->flush, on_flush, 0.0, 0.0);
-	ev_timer_init(&s->periodic, on_periodic, 0.0, (double)s->settings->extract.interval_ms / 1000.0);
-	s->flush.data = s->periodic.data = s;
+	ev_timer_init(&s->due, on_timer, 0.0, 0.0);
+	ev_timer_init(&s->periodic, on_timer, 0.0, (double)s->setup.settings->extract.interval_ms / 1000.0);
+	s->flush.data = s->periodic.data = s->due.data = s;
 	return 0;
 }
 
 void servers_deinit(struct servers *s)
 {
 	servers_off(s);
+	ev_timer_stop(s->loop, &s->flush);
+	remember_deinit(&s->remember);
 	ledger_free(s->ledger);
 }

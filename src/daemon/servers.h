@@ -9,66 +9,90 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "clashsup/helper.h"
 #include "clashsup/ipset.h"
 #include "clashsup/ledger.h"
 #include "clashsup/report.h"
-#include "clashsup/settings.h"
+#include "daemon/changes.h"
+#include "daemon/extraction.h"
+#include "daemon/remember.h"
 
 #define SERVERS_OWN_MAX 128 /* addresses of this machine that are looked at */
+#define SERVERS_NOTES 64
 
-struct servers_change {
-	struct addr addr;
-	bool enters;
+/* Why a run is wanted. While one is under way, the strongest wish waits. */
+enum servers_why {
+	SERVERS_NO_RUN,
+	SERVERS_START, /* Mihomo is being started: literals, before the rules go in */
+	SERVERS_DUE,   /* answers have lived their TTL, or are missing */
+	SERVERS_CLOCK, /* [extract] interval */
+	SERVERS_ARMED, /* the rules are in */
+	SERVERS_FILES, /* a file has changed */
+	SERVERS_ASKED, /* clashsup refresh */
 };
 
 struct servers {
 	struct ev_loop *loop;
-	struct reaper *reaper;
-	const struct settings *settings;
+	struct extraction_setup setup;
 	struct ipset *ipset;
-	const char *run_dir; /* RUN/mihomo: its config.yaml and api.sock */
-	const char *home;
-	int helper_fd;
-	const char *helper_path;
-	struct sandbox_ids ids;
+	void (*filled)(void *ctx); /* all that was known when the sets came is in them */
+	void *ctx;
 
 	struct ledger *ledger;
+	struct remember remember;
 	struct helper *helper;
-	ev_timer flush, periodic;
-	struct servers_change *queue; /* what the kernel's sets do not have yet, in order */
-	size_t queued, cap, at;
-	bool on;       /* the sets exist */
-	bool lost;     /* a change did not get into the kernel's sets */
-	bool again;    /* a run was asked for while one was under way */
-	bool by_clock; /* the run in hand is the periodic one */
-	bool whole;    /* its summary has come */
-	bool changed;
-	bool refused;
-	size_t before; /* addresses when the run began */
+	enum servers_why why, next; /* of the run in hand; of the one behind it */
+	ev_timer flush, periodic, due;
+
+	struct changes changes; /* what the kernel's sets do not have yet */
+	bool on;		/* the sets exist */
+	bool feeding;		/* the ledger from `cursor` on is still to be queued */
+	bool sweeping;		/* what the last run has told to leave is not all out of the ledger */
+	size_t cursor;
+	bool filling; /* `filled` is still to be told */
+	bool read;    /* no file has changed since the last run that read all */
+	bool dirty;   /* the union has changed since it was last to be saved */
+	bool known;   /* a run has come to its end: what Mihomo dials beside it was missed */
+
+	/* of the run in hand */
+	bool changed, refused, whole;
+	size_t before; /* addresses when it began */
 	int64_t began_ms;
-	struct addr_net fake[8];
-	size_t n_fake;
+	uint32_t notes[SERVERS_NOTES],
+		notes_before[SERVERS_NOTES]; /* hashes: what is told again and again is told once */
+	size_t n_notes, n_notes_before;
 	struct addr own[SERVERS_OWN_MAX];
 	size_t n_own;
 
+	struct addr_net fake[8];
+	size_t n_fake;
+	int64_t retry_ms; /* the pause before names without an answer are asked for again */
+
+	/* for status */
 	struct wire_summary summary;
+	uint32_t missed;
 	int64_t duration_ms;
 	struct report_time last, updated;
 	char warning[256];
 };
 
-int servers_init(struct servers *s, struct err *e); /* loop to ids filled */
+/* loop to ctx are given. What the last life knew is taken from the disk. */
+int servers_init(struct servers *s, struct err *e);
 void servers_deinit(struct servers *s);
 
-/* The sets are there (empty or not): what is known goes in at once. */
+/* The sets are there (empty or not): what is known goes in. */
 void servers_on(struct servers *s);
 
 /* The sets are gone: a run in hand changes nothing any more. */
 void servers_off(struct servers *s);
 
-/* Starts a run, or one more behind the one in hand. */
-void servers_extract(struct servers *s, bool by_clock);
+/* Starts a run, or one more behind the one in hand. Without the sets only SERVERS_START runs. */
+void servers_extract(struct servers *s, enum servers_why why);
+
+/* Mihomo has a connection to this address on its own account. */
+void servers_dialled(struct servers *s, const struct addr *a);
+
+/* Before the program ends: what is not yet on the disk is written. False when there is nothing more to wait for. */
+bool servers_saving(struct servers *s);
 
 /* A run is under way, or its changes are not all in the kernel. */
 bool servers_busy(const struct servers *s);

@@ -257,6 +257,10 @@ static void view_extract(const struct view *v, const cJSON *s)
 	put_count(v, x, "unresolved", "unresolved", "");
 	fputs("), ", v->out);
 	put_count(v, x, "skipped", "skipped", "");
+	if (number(x, "missed") > 0) {
+		fputs(", ", v->out);
+		put_count(v, x, "missed", "missed", "");
+	}
 	put_age(v, x, "last_mono_ms", ", ", " ago");
 	fputs(running ? ", running again\n" : "\n", v->out);
 }

@@ -47,7 +47,7 @@ struct supervisor {
 	struct ctl *ctl;
 	struct policy_restart restart;
 
-	ev_timer tick, backoff, hang, retry, give_up;
+	ev_timer tick, backoff, hang, retry, give_up, farewell;
 	ev_signal signals[3]; /* TERM, INT, HUP */
 	ev_prepare flush_log;
 	ev_io log_writable;
@@ -55,6 +55,7 @@ struct supervisor {
 	bool shutting_down;
 	int exit_code;
 	unsigned ticks;
+	unsigned farewells; /* looks at whether all is on the disk */
 	unsigned retries;
 	int64_t backoff_ms;
 	int64_t sign_us; /* when the thing that is being acted on was first known */

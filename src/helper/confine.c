@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -24,9 +25,8 @@
 #include "clashsup/io.h"
 #include "helper/helper.h"
 
-/* What c-ares, libcurl and libc look into. */
-static const char *const system_files[] = { "/etc/resolv.conf", "/etc/hosts",	"/etc/nsswitch.conf",
-					    "/etc/host.conf",	"/dev/urandom", NULL };
+/* What Mihomo looks into to resolve names. */
+static const char *const system_files[] = { "/etc/resolv.conf", "/etc/hosts", NULL };
 
 static int failed(const char *what)
 {
@@ -61,7 +61,15 @@ static int allow_reading(int ruleset, const char *path)
 	return (int)syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
 }
 
-static int restrict_files(const char *const *paths)
+static int allow_all(int ruleset, const char *const *paths)
+{
+	for (; *paths; paths++)
+		if (allow_reading(ruleset, *paths) < 0)
+			return failed(*paths);
+	return 0;
+}
+
+static int restrict_files(enum confine_phase phase, const char *const *paths)
 {
 	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 	struct landlock_ruleset_attr attr = { .handled_access_fs = handled_rights(abi) };
@@ -72,16 +80,12 @@ static int restrict_files(const char *const *paths)
 	ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr), 0);
 	if (ruleset < 0)
 		return failed("landlock");
-	for (; *paths; paths++)
-		if (allow_reading(ruleset, *paths) < 0)
-			return failed(*paths);
-	for (paths = system_files; *paths; paths++)
-		if (allow_reading(ruleset, *paths) < 0)
-			return failed(*paths);
+	if (phase != CONFINE_RESOLVING && (allow_all(ruleset, paths) < 0 || allow_all(ruleset, system_files) < 0))
+		return -1;
 	return syscall(SYS_landlock_restrict_self, ruleset, 0) < 0 ? failed("landlock") : 0;
 }
 
-/* Whatever is not named here answers EPERM. Names that an architecture lacks are passed over. */
+/* Whatever is not named here or below answers EPERM. Names that an architecture lacks are passed over. */
 static const char *const allowed[] = {
 	"read",
 	"readv",
@@ -93,20 +97,6 @@ static const char *const allowed[] = {
 	"_llseek",
 	"fstat",
 	"fstat64",
-	"stat",
-	"stat64",
-	"lstat",
-	"lstat64",
-	"newfstatat",
-	"fstatat64",
-	"statx",
-	"access",
-	"faccessat",
-	"faccessat2",
-	"readlink",
-	"readlinkat",
-	"getcwd",
-	"getdents64",
 	"fcntl",
 	"fcntl64",
 	"dup",
@@ -124,21 +114,6 @@ static const char *const allowed[] = {
 	"_newselect",
 	"pselect6",
 	"pselect6_time64",
-	"connect",
-	"bind",
-	"getsockname",
-	"getpeername",
-	"getsockopt",
-	"setsockopt",
-	"shutdown",
-	"send",
-	"sendto",
-	"sendmsg",
-	"sendmmsg",
-	"recv",
-	"recvfrom",
-	"recvmsg",
-	"recvmmsg",
 	"getpid",
 	"gettid",
 	"getuid",
@@ -173,6 +148,18 @@ static const char *const allowed[] = {
 	"rseq",
 	"exit",
 	"exit_group",
+};
+
+/* Beside opening for reading. */
+static const char *const for_files[] = {
+	"stat",	  "stat64",    "lstat",	     "lstat64",	 "newfstatat", "fstatat64", "statx",
+	"access", "faccessat", "faccessat2", "readlink", "readlinkat", "getcwd",    "getdents64",
+};
+
+/* Beside making them; wait4, since the resolver is the parent of the reader. */
+static const char *const for_sockets[] = {
+	"connect", "bind",    "getsockname", "getpeername", "getsockopt", "setsockopt", "shutdown", "send",
+	"sendto",  "sendmsg", "sendmmsg",    "recv",	    "recvfrom",	  "recvmsg",	"recvmmsg", "wait4",
 };
 
 /* Whoever tries one of these was taken over. */
@@ -223,20 +210,32 @@ static int add_all(scmp_filter_ctx f, uint32_t action, const char *const *names,
 /* Calls of which only some forms are allowed. */
 static int add_forms(scmp_filter_ctx f)
 {
+	const struct scmp_arg_cmp no_code[] = { SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0) };
+	const struct scmp_arg_cmp no_limits[] = { SCMP_A2(SCMP_CMP_EQ, 0, 0) };
+	int r = add(f, SCMP_ACT_ALLOW, "mmap", 1, no_code);
+
+	r = r ? r : add(f, SCMP_ACT_ALLOW, "mmap2", 1, no_code);
+	r = r ? r : add(f, SCMP_ACT_ALLOW, "mprotect", 1, no_code);
+	return r ? r : add(f, SCMP_ACT_ALLOW, "prlimit64", 1, no_limits);
+}
+
+static int add_files(scmp_filter_ctx f)
+{
 	const scmp_datum_t writing = O_ACCMODE | O_CREAT | O_TRUNC | (O_TMPFILE & ~O_DIRECTORY);
 	const struct scmp_arg_cmp openat_read[] = { SCMP_A2(SCMP_CMP_MASKED_EQ, writing, O_RDONLY) };
 	const struct scmp_arg_cmp open_read[] = { SCMP_A1(SCMP_CMP_MASKED_EQ, writing, O_RDONLY) };
-	const struct scmp_arg_cmp no_code[] = { SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0) };
-	const struct scmp_arg_cmp no_limits[] = { SCMP_A2(SCMP_CMP_EQ, 0, 0) };
+	int r = add_all(f, SCMP_ACT_ALLOW, for_files, sizeof(for_files) / sizeof(for_files[0]));
+
+	r = r ? r : add(f, SCMP_ACT_ALLOW, "openat", 1, openat_read);
+	return r ? r : add(f, SCMP_ACT_ALLOW, "open", 1, open_read);
+}
+
+static int add_sockets(scmp_filter_ctx f)
+{
 	static const int families[] = { AF_UNIX, AF_INET, AF_INET6 };
 	const struct scmp_arg_cmp local[] = { SCMP_A0(SCMP_CMP_EQ, AF_UNIX, 0) };
-	int r = add(f, SCMP_ACT_ALLOW, "openat", 1, openat_read);
+	int r = add_all(f, SCMP_ACT_ALLOW, for_sockets, sizeof(for_sockets) / sizeof(for_sockets[0]));
 
-	r = r ? r : add(f, SCMP_ACT_ALLOW, "open", 1, open_read);
-	r = r ? r : add(f, SCMP_ACT_ALLOW, "mmap", 1, no_code);
-	r = r ? r : add(f, SCMP_ACT_ALLOW, "mmap2", 1, no_code);
-	r = r ? r : add(f, SCMP_ACT_ALLOW, "mprotect", 1, no_code);
-	r = r ? r : add(f, SCMP_ACT_ALLOW, "prlimit64", 1, no_limits);
 	r = r ? r : add(f, SCMP_ACT_ALLOW, "socketpair", 1, local);
 	for (size_t i = 0; i < sizeof(families) / sizeof(families[0]) && r == 0; i++) {
 		const struct scmp_arg_cmp family[] = { SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i], 0) };
@@ -246,7 +245,7 @@ static int add_forms(scmp_filter_ctx f)
 	return r;
 }
 
-static int restrict_calls(void)
+static int restrict_calls(enum confine_phase phase)
 {
 	scmp_filter_ctx f = seccomp_init(SCMP_ACT_ERRNO(EPERM));
 	int r = f ? 0 : -ENOMEM;
@@ -254,6 +253,8 @@ static int restrict_calls(void)
 	r = r ? r : add_all(f, SCMP_ACT_ALLOW, allowed, sizeof(allowed) / sizeof(allowed[0]));
 	r = r ? r : add_all(f, SCMP_ACT_KILL_PROCESS, deadly, sizeof(deadly) / sizeof(deadly[0]));
 	r = r ? r : add_forms(f);
+	r = r || phase == CONFINE_RESOLVING ? r : add_files(f);
+	r = r || phase == CONFINE_READING ? r : add_sockets(f);
 	r = r ? r : seccomp_load(f);
 	if (f)
 		seccomp_release(f);
@@ -263,8 +264,9 @@ static int restrict_calls(void)
 	return failed("seccomp");
 }
 
-int confine(const char *const *paths)
+int confine(enum confine_phase phase, const char *const *paths)
 {
+	const struct rlimit none = { 0, 0 };
 #ifdef CLASHSUP_SANITIZED
 	const bool tool = true;
 #else
@@ -274,5 +276,7 @@ int confine(const char *const *paths)
 		return failed("no_new_privs");
 	if (tool)
 		return 0;
-	return restrict_files(paths) < 0 || restrict_calls() < 0 ? -1 : 0;
+	if (setrlimit(RLIMIT_NPROC, &none) < 0)
+		return failed("no processes");
+	return restrict_files(phase, paths) < 0 || restrict_calls(phase) < 0 ? -1 : 0;
 }

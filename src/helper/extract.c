@@ -1,9 +1,5 @@
-/*
- * extract: the addresses of all servers that Mihomo may dial. Literals are told
- * as their files are read, names as they are resolved, and what became of each
- * source at the end, when all of its addresses are out.
- */
-#include <ctype.h>
+#include "helper/extract.h"
+
 #include <getopt.h>
 #include <libgen.h>
 #include <stdio.h>
@@ -13,288 +9,13 @@
 #include "clashsup/io.h"
 #include "clashsup/scan.h"
 #include "helper/helper.h"
+#include "helper/name_rules.h"
 #include "helper/resolve.h"
-#include "helper/sources.h"
-
-#define TARGETS_MAX 131072 /* names, each once a source */
-#define CONCURRENCY_MAX 256
+#include "helper/split.h"
 
 static const char usage[] = "extract [--api SOCKET] [--timeout MS] [--name-timeout MS] [--concurrency N] "
 			    "[--resolver auto|system|mihomo|ADDRESS,...] [--max-file BYTES] [--provider-dir DIR] "
-			    "CONFIGFILE HOME";
-
-/* A host as one source names it: a literal, or a name to resolve. */
-struct target {
-	char *host; /* NULL = literal */
-	struct addr addr;
-	uint32_t source;
-};
-
-struct extract {
-	struct sources sources;
-	const char *resolver;
-	struct resolve_plan plan;
-	int64_t timeout_ms;
-	struct mihomo_dns dns; /* as soon as the config is there */
-	bool dns_learnt;
-	struct doc *config;
-	struct target *targets; /* of names: sorted by host before they are resolved */
-	size_t n, cap, first_of_source;
-	bool overflow; /* of the source that is being read: some of it was left out */
-	struct {
-		uint32_t source;
-		bool complete;
-	} ends[SOURCES_MAX];
-	struct wire_summary sum;
-	unsigned notes;
-};
-
-static bool is_fake(const struct extract *x, const struct addr *a)
-{
-	return x->dns.has_fake[a->family] && addr_in(a, &x->dns.fake[a->family]);
-}
-
-static void tell_address(const struct target *t, const struct addr *a, uint32_t ttl_s)
-{
-	struct wire_record r = { .type = WIRE_ADDRESS };
-
-	r.u.address.addr = *a;
-	r.u.address.source = t->source;
-	r.u.address.host = t->host ? wire_hash(t->host) : 0;
-	r.u.address.ttl_s = ttl_s;
-	emit(&r);
-}
-
-static int by_host(const void *a, const void *b)
-{
-	const struct target *x = a, *y = b;
-	int r = !x->host || !y->host ? (x->host != NULL) - (y->host != NULL) : strcmp(x->host, y->host);
-
-	if (r == 0 && !x->host)
-		r = addr_cmp(&x->addr, &y->addr);
-	return r ? r : (x->source > y->source) - (x->source < y->source);
-}
-
-static void found(void *ctx, const struct endpoint *ep)
-{
-	struct extract *x = ctx;
-	struct target t = { .source = wire_hash(x->sources.path) };
-
-	x->sum.endpoints++;
-	if (x->n == x->cap) {
-		size_t cap = x->cap ? x->cap * 2 : 256;
-		struct target *grown = cap <= TARGETS_MAX ? realloc(x->targets, cap * sizeof(*grown)) : NULL;
-
-		if (!grown) {
-			x->sum.skipped++;
-			x->overflow = true;
-			emit_note(&x->notes, true, "%s:%u: one server too many", x->sources.path, ep->line);
-			return;
-		}
-		x->targets = grown;
-		x->cap = cap;
-	}
-	if (addr_parse(ep->host, &t.addr) < 0) {
-		t.host = strdup(ep->host);
-		if (!t.host)
-			exit(1);
-		for (char *p = t.host; *p; p++)
-			*p = (char)tolower((unsigned char)*p);
-	}
-	x->targets[x->n++] = t;
-}
-
-static void skipped(void *ctx, const char *path, uint32_t line, const char *reason)
-{
-	struct extract *x = ctx;
-
-	x->sum.skipped++;
-	emit_note(&x->notes, true, "%s:%u: %s", path, line, reason);
-}
-
-/* As near to Mihomo's own way as can be asked from outside. */
-static void choose_resolver(struct extract *x)
-{
-	if (strcmp(x->resolver, "auto") != 0 || !x->dns.enabled)
-		return;
-	if (x->dns.n_servers > 0 && (x->dns.for_proxies || !x->plan.api)) {
-		x->plan.how = RESOLVE_SERVERS;
-		x->plan.n_servers = x->dns.n_servers;
-		memcpy(x->plan.servers, x->dns.servers, sizeof(x->plan.servers));
-	} else if (x->plan.api) { /* the resolver and the cache that Mihomo itself uses */
-		x->plan.how = RESOLVE_API;
-	}
-	if (x->dns.n_servers == 0 && x->dns.for_proxies)
-		emit_note(&x->notes, false,
-			  "proxy-server-nameserver has only kinds that cannot be asked from here: %s is asked instead",
-			  x->plan.api ? "Mihomo's API" : "the system's resolver");
-}
-
-static void learn_dns(struct extract *x)
-{
-	if (!x->config || x->dns_learnt)
-		return;
-	mihomo_dns(x->config, &x->dns);
-	x->plan.ipv6 = x->dns.ipv6;
-	x->dns_learnt = true;
-	choose_resolver(x);
-}
-
-/* Sorts what this source brought, tells its literals, keeps its names: each once. */
-static void end_of_source(void *ctx, const char *path, bool complete, bool warn, const char *why)
-{
-	struct extract *x = ctx;
-	struct target *from = x->targets + x->first_of_source, *to = from;
-	size_t n = x->n - x->first_of_source;
-	char text[ADDR_TEXT];
-
-	if (why)
-		emit_note(&x->notes, warn, "%s", why);
-	learn_dns(x);
-	if (n > 0)
-		qsort(from, n, sizeof(*from), by_host);
-	for (size_t i = 0; i < n; i++) {
-		struct target *t = &from[i];
-		bool again = i > 0 && by_host(t->host && to > from ? to - 1 : t - 1, t) == 0;
-
-		if (t->host && again)
-			free(t->host);
-		else if (t->host)
-			*to++ = *t;
-		else if (!again && (addr_is_special(&t->addr) || is_fake(x, &t->addr)))
-			emit_note(&x->notes, false, "%s: %s cannot be a server", path, addr_text(&t->addr, text));
-		else if (!again)
-			tell_address(t, &t->addr, 0);
-	}
-	x->n = (size_t)(to - x->targets);
-	x->first_of_source = x->n;
-	x->ends[x->sum.sources].source = wire_hash(path);
-	x->ends[x->sum.sources++].complete = complete && !x->overflow;
-	x->overflow = false;
-}
-
-/* The targets of one name, which are neighbours. */
-struct name {
-	size_t first, n;
-};
-
-struct names {
-	struct extract *x;
-	struct name *list;
-	struct resolve_name *hosts;
-	size_t n;
-};
-
-static void resolved(void *ctx, size_t index, const struct resolve_answer *answer)
-{
-	const struct names *names = ctx;
-	struct extract *x = names->x;
-	const struct target *t = x->targets + names->list[index].first;
-	const char *why = answer->why;
-	char text[ADDR_TEXT];
-	size_t told = 0;
-
-	for (size_t i = 0; i < answer->n; i++) {
-		const struct addr *a = &answer->addrs[i];
-
-		if (addr_is_special(a) || is_fake(x, a)) {
-			why = "no real address";
-			emit_note(&x->notes, true, "%s: the answer %s cannot be a server", t->host, addr_text(a, text));
-			continue;
-		}
-		told++;
-		for (size_t j = 0; j < names->list[index].n; j++)
-			tell_address(&t[j], a, answer->ttl_s);
-	}
-	if (told > 0)
-		return;
-	x->sum.unresolved++;
-	emit_note(&x->notes, true, "%s: %s", t->host, why);
-	for (size_t j = 0; j < names->list[index].n; j++)
-		emit(&(struct wire_record){ .type = WIRE_UNRESOLVED,
-					    .u.unresolved = { t[j].source, wire_hash(t->host) } });
-}
-
-/* Mihomo looks into its `hosts:` before it asks anybody. */
-static bool by_config_hosts(struct names *names, size_t index)
-{
-	struct addr addrs[RESOLVE_ADDRS_MAX];
-	size_t n = names->x->config ? mihomo_hosts(names->x->config, names->hosts[index].name, addrs, RESOLVE_ADDRS_MAX)
-				    : 0;
-
-	if (n > 0)
-		resolved(names, index, &(struct resolve_answer){ .addrs = addrs, .n = n });
-	return n > 0;
-}
-
-/* Neighbours with one host become one name; those that `hosts:` answers are done here. */
-static void group_names(struct names *names)
-{
-	struct extract *x = names->x;
-
-	for (size_t i = 0, next; i < x->n; i = next) {
-		struct name *name = &names->list[names->n];
-
-		for (next = i + 1; next < x->n && strcmp(x->targets[i].host, x->targets[next].host) == 0; next++)
-			;
-		*name = (struct name){ .first = i, .n = next - i };
-		names->hosts[names->n] = (struct resolve_name){ x->targets[i].host, ENDPOINT_ANY_FAMILY };
-		x->sum.names++;
-		if (!by_config_hosts(names, names->n))
-			names->n++;
-	}
-}
-
-static void resolve_all(struct extract *x)
-{
-	struct names names = { .x = x };
-	struct err e = ERR_INIT;
-
-	if (x->n == 0)
-		return;
-	qsort(x->targets, x->n, sizeof(*x->targets), by_host);
-	names.list = calloc(x->n, sizeof(*names.list));
-	names.hosts = calloc(x->n, sizeof(*names.hosts));
-	if (!names.list || !names.hosts)
-		exit(1);
-	group_names(&names);
-	if (resolve_names(&x->plan, names.hosts, names.n, resolved, &names, &e) < 0)
-		emit_note(&x->notes, true, "%s", e.msg);
-	free(names.list);
-	free(names.hosts);
-}
-
-static int scan_servers(const char *text, struct resolve_plan *plan)
-{
-	cleanup_free char *copy = strdup(text);
-	char *rest, *one;
-
-	if (!copy)
-		return -1;
-	for (one = strtok_r(copy, ", ", &rest); one; one = strtok_r(NULL, ", ", &rest))
-		if (plan->n_servers == MIHOMO_SERVERS_MAX ||
-		    mihomo_dns_server(one, &plan->servers[plan->n_servers++]) < 0)
-			return -1;
-	return plan->n_servers > 0 ? 0 : -1;
-}
-
-static int extract(struct extract *x)
-{
-	x->plan.deadline_ms = resolve_now_ms() + x->timeout_ms;
-	sources_read(&x->sources, &x->config);
-	resolve_all(x);
-	for (uint32_t i = 0; i < x->sum.sources; i++)
-		emit(&(struct wire_record){ .type = WIRE_SOURCE,
-					    .u.source = { x->ends[i].source, x->ends[i].complete } });
-	if (x->notes > HELPER_NOTES_MAX)
-		fprintf(stderr, "clashsup-helper: %u more notes\n", x->notes - HELPER_NOTES_MAX);
-	emit(&(struct wire_record){ .type = WIRE_SUMMARY, .u.summary = x->sum });
-	for (size_t i = 0; i < x->n; i++)
-		free(x->targets[i].host);
-	free(x->targets);
-	doc_free(x->config);
-	return 0;
-}
+			    "[--original FILE] [--literals] [--fresh] CONFIGFILE HOME";
 
 static int scan_number(const char *text, uint64_t max, int64_t *out)
 {
@@ -306,83 +27,109 @@ static int scan_number(const char *text, uint64_t max, int64_t *out)
 	return 0;
 }
 
-static int option(struct extract *x, int c, const char *value)
+static int option(struct extract_options *o, int c, const char *value)
 {
 	int64_t number = 0;
 	uint64_t size;
 
 	switch (c) {
 	case 'a':
-		x->plan.api = value;
+		o->api = value;
 		return 0;
 	case 't':
-		return scan_number(value, 24 * 3600 * 1000, &x->timeout_ms);
+		return scan_number(value, 24 * 3600 * 1000, &o->deadline_ms);
 	case 'n':
-		return scan_number(value, 3600 * 1000, &x->plan.name_timeout_ms);
+		return scan_number(value, 3600 * 1000, &o->name_timeout_ms);
 	case 'c':
-		if (scan_number(value, CONCURRENCY_MAX, &number) < 0)
+		if (scan_number(value, RESOLVE_CONCURRENCY_MAX, &number) < 0)
 			return -1;
-		x->plan.concurrency = (unsigned)number;
+		o->concurrency = (unsigned)number;
 		return 0;
 	case 'r':
-		x->resolver = value;
+		o->resolver = value;
 		return 0;
 	case 'm':
 		if (scan_size(value, HELPER_FILE_MAX, &size) < 0)
 			return -1;
-		x->sources.max_file = (size_t)size;
+		o->max_file = (size_t)size;
 		return 0;
 	case 'd':
-		x->sources.stray_dir = value;
+		o->stray_dir = value;
+		return 0;
+	case 'o':
+		o->original = value;
+		return 0;
+	case 'l':
+		o->literals = true;
+		return 0;
+	case 'f':
+		o->fresh = true;
 		return 0;
 	default:
 		return -1;
 	}
 }
 
-static int parse_args(struct extract *x, int argc, char **argv)
+static int parse_args(struct extract_options *o, int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "api", required_argument, NULL, 'a' },	  { "timeout", required_argument, NULL, 't' },
-		{ "name-timeout", required_argument, NULL, 'n' }, { "concurrency", required_argument, NULL, 'c' },
-		{ "resolver", required_argument, NULL, 'r' },	  { "max-file", required_argument, NULL, 'm' },
-		{ "provider-dir", required_argument, NULL, 'd' }, { NULL, 0, NULL, 0 }
-	};
+	static const struct option options[] = { { "api", required_argument, NULL, 'a' },
+						 { "timeout", required_argument, NULL, 't' },
+						 { "name-timeout", required_argument, NULL, 'n' },
+						 { "concurrency", required_argument, NULL, 'c' },
+						 { "resolver", required_argument, NULL, 'r' },
+						 { "max-file", required_argument, NULL, 'm' },
+						 { "provider-dir", required_argument, NULL, 'd' },
+						 { "literals", no_argument, NULL, 'l' },
+						 { "fresh", no_argument, NULL, 'f' },
+						 { "original", required_argument, NULL, 'o' },
+						 { NULL, 0, NULL, 0 } };
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
-		if (option(x, c, optarg) < 0)
+		if (option(o, c, optarg) < 0)
 			return -1;
 	if (argc - optind != 2)
 		return -1;
-	x->sources.config = argv[optind];
-	x->sources.home = argv[optind + 1];
-	if (strcmp(x->resolver, "auto") == 0 || strcmp(x->resolver, "system") == 0)
-		return 0;
-	if (strcmp(x->resolver, "mihomo") == 0) {
-		x->plan.how = RESOLVE_API;
-		return x->plan.api ? 0 : -1;
-	}
-	x->plan.how = RESOLVE_SERVERS;
-	return scan_servers(x->resolver, &x->plan);
+	o->config = argv[optind];
+	o->home = argv[optind + 1];
+	return strcmp(o->resolver, "mihomo") == 0 && !o->api ? -1 : name_rules_check(o->resolver);
+}
+
+static int read_confined(const struct extract_options *o)
+{
+	cleanup_free char *copy = strdup(o->config);
+
+	if (!copy || confine(CONFINE_READING,
+			     (const char *const[]){ o->config, dirname(copy), o->home, o->stray_dir, NULL }) < 0)
+		return 1;
+	return extract_read(o);
 }
 
 int role_extract(int argc, char **argv)
 {
-	struct extract x = {
-		.sources = { .max_file = HELPER_FILE_MAX, .found = found, .skipped = skipped, .end = end_of_source },
-		.resolver = "auto",
-		.timeout_ms = 60000,
-		.plan = { .ipv6 = true, .name_timeout_ms = 5000, .concurrency = 64 }
-	};
-	cleanup_free char *copy = NULL;
+	struct extract_options o = { .resolver = "auto",
+				     .max_file = HELPER_FILE_MAX,
+				     .deadline_ms = 60000,
+				     .name_timeout_ms = 5000,
+				     .concurrency = 64 };
+	struct resolver *resolver;
+	struct err e = ERR_INIT;
+	struct reader reader;
+	int r;
 
-	if (parse_args(&x, argc, argv) < 0)
+	if (parse_args(&o, argc, argv) < 0)
 		return usage_error(usage);
-	x.sources.ctx = &x;
-	copy = strdup(x.sources.config);
-	if (!copy || confine((const char *const[]){ x.sources.config, dirname(copy), x.sources.home,
-						    x.sources.stray_dir, NULL }) < 0)
+	o.deadline_ms += resolve_now_ms();
+	emit_buffered();
+	r = split_reader(&reader, &e);
+	if (r == 1)
+		return read_confined(&o);
+	resolver = r < 0 ? NULL : resolve_open(o.name_timeout_ms, &e);
+	if (!resolver) {
+		fprintf(stderr, "clashsup-helper: %s\n", e.msg);
 		return 1;
-	return extract(&x);
+	}
+	r = confine(CONFINE_RESOLVING, NULL) < 0 ? 1 : extract_resolve(&o, resolver, &reader);
+	resolve_close(resolver);
+	return r;
 }

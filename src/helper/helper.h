@@ -26,16 +26,27 @@ int usage_error(const char *usage);
 /* A record on standard output; the program ends when nobody reads it. */
 void emit(const struct wire_record *r);
 
+/* From now on records wait until there are many, or for emit_flush. */
+void emit_buffered(void);
+void emit_flush(void);
+
 /* A line for the log, the first HELPER_NOTES_MAX of them; *count says how many there were. */
 void emit_note(unsigned *count, bool warn, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+enum confine_phase {
+	CONFINE_READING,   /* opens files for reading; no socket of any kind, ever */
+	CONFINE_RESOLVING, /* makes sockets, UNIX and IP; no file, ever: roles that ask only are in it from the start */
+	CONFINE_BOTH,
+};
+
 /*
- * Landlock: from here on only what lies at or beneath `paths` (NULL-terminated;
- * missing ones are passed over) and the resolver's files can be read, nothing can
- * be written; without Landlock in the kernel this part is left out. Then seccomp:
- * no programs, no processes, no signals, no sockets but UNIX and IP. Neither in
- * builds with a sanitizer nor under valgrind. 0, or -1 after a line on stderr.
+ * For the rest of the process's life. No new process (NPROC 0). Landlock: only what
+ * lies at or beneath `paths` (NULL-terminated; missing ones are passed over; NULL
+ * while resolving), resolv.conf and hosts can be read, nothing can be written;
+ * without Landlock in the kernel this part is left out. Then seccomp: no programs,
+ * no processes, no signals, and what the phase does not need. Neither in builds
+ * with a sanitizer nor under valgrind. 0, or -1 after a line on stderr.
  */
-int confine(const char *const *paths);
+int confine(enum confine_phase phase, const char *const *paths);
 
 #endif

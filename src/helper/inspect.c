@@ -45,7 +45,7 @@ int role_inspect(int argc, char **argv)
 			return usage_error(usage);
 	if (argc - optind != 2)
 		return usage_error(usage);
-	return confine((const char *const[]){ argv[optind], argv[optind + 1], NULL }) < 0
+	return confine(CONFINE_READING, (const char *const[]){ argv[optind], argv[optind + 1], NULL }) < 0
 		       ? 1
 		       : inspect(argv[optind], argv[optind + 1], max);
 }

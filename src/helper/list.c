@@ -12,7 +12,9 @@
 
 #include "clashsup/io.h"
 #include "helper/helper.h"
+#include "helper/name_rules.h"
 #include "helper/resolve.h"
+#include "parse/feed/dialer.h"
 #include "parse/feed/mihomo_yaml.h"
 #include "parse/feed/provider.h"
 
@@ -23,8 +25,11 @@ static const char usage[] = "list [--json] [--no-resolve] FILE...|-";
 
 struct list {
 	bool json, resolve;
+	struct resolver *asker;
 	const char *file; /* that is being read */
-	cJSON *endpoints, *skipped;
+	cJSON *endpoints; /* of all documents that were read to their end */
+	cJSON *found;	  /* of the present one */
+	cJSON *skipped;
 	char **names;
 	size_t n_names, cap_names;
 	struct addr *addrs;
@@ -58,21 +63,31 @@ static void keep_addr(struct list *l, const struct addr *a)
 	l->addrs[l->n_addrs++] = *a;
 }
 
-static void keep_host(struct list *l, const char *host)
+/* What would be in the set: not what is reached through another proxy. */
+static void keep_host(struct list *l, const struct endpoint *ep)
 {
 	struct addr a;
 
-	if (addr_parse(host, &a) == 0) {
-		keep_addr(l, &a);
+	if (!dialer_is_direct(NULL, ep->dialer))
+		return;
+	if (addr_parse(ep->host, &a) == 0) {
+		if (!addr_is_special(&a))
+			keep_addr(l, &a);
 	} else if (l->n_names < NAMES_MAX) {
 		l->names = grow(l->names, l->n_names, &l->cap_names, sizeof(*l->names));
-		l->names[l->n_names] = strdup(host);
+		l->names[l->n_names] = strdup(ep->host);
 		check_memory(l->names[l->n_names++]);
 	}
 }
 
-static void add_json(struct list *l, const struct endpoint *ep)
+static void add_text(cJSON *o, const char *key, const char *text)
 {
+	check_memory(text[0] ? cJSON_AddStringToObject(o, key, text) : cJSON_AddNullToObject(o, key));
+}
+
+static void found(void *ctx, const struct endpoint *ep)
+{
+	struct list *l = ctx;
 	cJSON *o = cJSON_CreateObject();
 
 	check_memory(o);
@@ -81,16 +96,15 @@ static void add_json(struct list *l, const struct endpoint *ep)
 		cJSON_AddNumberToObject(o, "port", ep->port);
 	else
 		cJSON_AddNullToObject(o, "port");
-	if (ep->ports[0])
-		cJSON_AddStringToObject(o, "ports", ep->ports);
-	else
-		cJSON_AddNullToObject(o, "ports");
+	add_text(o, "ports", ep->ports);
 	cJSON_AddStringToObject(o, "transport", ep->transport);
 	cJSON_AddStringToObject(o, "kind", endpoint_kind_name(ep->kind));
 	cJSON_AddStringToObject(o, "name", ep->name);
+	add_text(o, "dialer-proxy", ep->dialer);
 	cJSON_AddStringToObject(o, "file", l->file);
 	cJSON_AddNumberToObject(o, "line", ep->line);
-	cJSON_AddItemToArray(l->endpoints, o);
+	cJSON_AddItemToArray(l->found, o);
+	keep_host(l, ep);
 }
 
 /* For a terminal: controls of foreign texts become '?'. */
@@ -100,31 +114,33 @@ static void print_clean(FILE *out, const char *text)
 		putc((unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text, out);
 }
 
-static void add_line(const struct list *l, const struct endpoint *ep)
+static const char *text_of(const cJSON *o, const char *key)
 {
-	bool v6 = strchr(ep->host, ':') != NULL;
+	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, key));
 
-	printf(v6 ? "[%s]" : "%s", ep->host);
-	if (ep->port)
-		printf(":%u", ep->port);
-	if (ep->ports[0]) {
-		printf(" ports ");
-		print_clean(stdout, ep->ports);
-	}
-	printf(" %s %s %s:%u ", ep->transport, endpoint_kind_name(ep->kind), l->file, ep->line);
-	print_clean(stdout, ep->name);
-	putchar('\n');
+	return text ? text : "";
 }
 
-static void found(void *ctx, const struct endpoint *ep)
+static void print_line(const cJSON *o)
 {
-	struct list *l = ctx;
+	const cJSON *port = cJSON_GetObjectItemCaseSensitive(o, "port");
+	const char *host = text_of(o, "host");
 
-	keep_host(l, ep->host);
-	if (l->json)
-		add_json(l, ep);
-	else
-		add_line(l, ep);
+	printf(strchr(host, ':') ? "[%s]" : "%s", host);
+	if (cJSON_IsNumber(port))
+		printf(":%d", port->valueint);
+	if (text_of(o, "ports")[0]) {
+		printf(" ports ");
+		print_clean(stdout, text_of(o, "ports"));
+	}
+	printf(" %s %s %s:%d ", text_of(o, "transport"), text_of(o, "kind"), text_of(o, "file"),
+	       cJSON_GetObjectItemCaseSensitive(o, "line")->valueint);
+	print_clean(stdout, text_of(o, "name"));
+	if (text_of(o, "dialer-proxy")[0]) {
+		printf(" via ");
+		print_clean(stdout, text_of(o, "dialer-proxy"));
+	}
+	putchar('\n');
 }
 
 static void skipped(void *ctx, uint32_t line, const char *reason)
@@ -201,8 +217,34 @@ static int read_stdin(char **out, size_t *len_out, struct err *e)
 	}
 }
 
+/* Of a document that could not be read to its end nothing counts. */
+static void forget_since(struct list *l, size_t names, size_t addrs)
+{
+	for (; l->n_names > names; l->n_names--)
+		free(l->names[l->n_names - 1]);
+	l->n_addrs = addrs;
+	cJSON_Delete(l->found);
+	l->found = cJSON_CreateArray();
+	check_memory(l->found);
+}
+
+static void take_found(struct list *l)
+{
+	while (l->found->child) {
+		cJSON *o = cJSON_DetachItemViaPointer(l->found, l->found->child);
+
+		if (l->json) {
+			cJSON_AddItemToArray(l->endpoints, o);
+			continue;
+		}
+		print_line(o);
+		cJSON_Delete(o);
+	}
+}
+
 static int read_file(struct list *l, const char *path)
 {
+	size_t names = l->n_names, addrs = l->n_addrs;
 	const struct endpoint_sink sink = { .ctx = l, .found = found, .skipped = skipped };
 	cleanup_free char *bytes = NULL;
 	struct err e = ERR_INIT;
@@ -216,8 +258,10 @@ static int read_file(struct list *l, const char *path)
 		fprintf(stderr, "clashsup-helper: %s\n", e.msg);
 		return r;
 	}
-	provider_parse(bytes, len, &sink);
+	if (provider_parse(bytes, len, &sink) < 0)
+		forget_since(l, names, addrs);
 	read_payloads(bytes, len, &sink);
+	take_found(l);
 	return 0;
 }
 
@@ -238,13 +282,11 @@ static int by_text(const void *a, const void *b)
 
 static void resolve_all(struct list *l)
 {
-	const struct resolve_plan plan = { .how = RESOLVE_SYSTEM,
-					   .ipv6 = true,
-					   .name_timeout_ms = 5000,
-					   .deadline_ms = resolve_now_ms() + LIST_TIMEOUT_MS,
-					   .concurrency = 64 };
+	struct resolve_plan plan = { .ipv6 = true,
+				     .deadline_ms = resolve_now_ms() + LIST_TIMEOUT_MS,
+				     .concurrency = 64 };
 	cleanup_free struct resolve_name *asked = NULL;
-	struct err e = ERR_INIT;
+	struct name_rules rules;
 	size_t n = 0;
 
 	if (l->n_names == 0)
@@ -260,9 +302,13 @@ static void resolve_all(struct list *l)
 	asked = calloc(n, sizeof(*asked));
 	check_memory(asked);
 	for (size_t i = 0; i < n; i++)
-		asked[i] = (struct resolve_name){ l->names[i], ENDPOINT_ANY_FAMILY };
-	if (resolve_names(&plan, asked, n, resolved, l, &e) < 0)
-		fprintf(stderr, "clashsup-helper: %s\n", e.msg);
+		asked[i] = (struct resolve_name){ l->names[i], ENDPOINT_ANY_FAMILY, 0 };
+	if (name_rules_read(&rules, NULL, "auto", true) < 0)
+		check_memory(NULL);
+	plan.groups = rules.plan.groups;
+	plan.n_groups = rules.plan.n;
+	resolve_names(l->asker, &plan, asked, n, resolved, l);
+	name_rules_deinit(&rules);
 }
 
 static int by_addr(const void *a, const void *b)
@@ -297,23 +343,29 @@ static int run(struct list *l, char **files)
 {
 	int status = 0;
 
-	if (l->json) {
-		l->endpoints = cJSON_CreateArray();
-		l->skipped = cJSON_CreateArray();
-		check_memory(l->endpoints);
-		check_memory(l->skipped);
-	}
+	l->endpoints = cJSON_CreateArray();
+	l->found = cJSON_CreateArray();
+	l->skipped = cJSON_CreateArray();
+	check_memory(l->endpoints);
+	check_memory(l->found);
+	check_memory(l->skipped);
 	for (; *files; files++)
 		if (read_file(l, *files) < 0)
 			status = 1;
 	if (l->json && l->resolve)
 		resolve_all(l);
-	if (l->json)
+	if (l->json) {
 		print_json(l);
+	} else {
+		cJSON_Delete(l->endpoints);
+		cJSON_Delete(l->skipped);
+	}
+	cJSON_Delete(l->found);
 	for (size_t i = 0; i < l->n_names; i++)
 		free(l->names[i]);
 	free(l->names);
 	free(l->addrs);
+	resolve_close(l->asker);
 	return fflush(stdout) == 0 ? status : 1;
 }
 
@@ -335,5 +387,8 @@ int role_list(int argc, char **argv)
 	}
 	if (optind == argc)
 		return usage_error(usage);
-	return confine((const char *const *)argv + optind) < 0 ? 1 : run(&l, argv + optind);
+	l.asker = resolve_open(5000, NULL);
+	if (!l.asker || confine(CONFINE_BOTH, (const char *const *)argv + optind) < 0)
+		return 1;
+	return run(&l, argv + optind);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "clashsup/io.h"
 #include "helper/helper.h"
 
 int usage_error(const char *usage)
@@ -14,10 +15,35 @@ int usage_error(const char *usage)
 	return 2;
 }
 
+static struct {
+	uint8_t bytes[16384];
+	size_t used;
+	bool on;
+} buffer;
+
+void emit_buffered(void)
+{
+	buffer.on = true;
+}
+
+void emit_flush(void)
+{
+	if (io_write_all(STDOUT_FILENO, buffer.bytes, buffer.used) < 0)
+		_exit(1);
+	buffer.used = 0;
+}
+
 void emit(const struct wire_record *r)
 {
-	if (wire_send(STDOUT_FILENO, r) < 0)
-		exit(1);
+	int n;
+
+	if (sizeof(buffer.bytes) - buffer.used < WIRE_HEADER + WIRE_PAYLOAD_MAX)
+		emit_flush();
+	n = wire_encode(r, buffer.bytes + buffer.used);
+	if (n > 0)
+		buffer.used += (size_t)n;
+	if (!buffer.on)
+		emit_flush();
 }
 
 void emit_note(unsigned *count, bool warn, const char *fmt, ...)

@@ -1,9 +1,8 @@
 /*
  * probe: asks Mihomo's API over its UNIX socket, once each interval, whether or
  * not the last answer has come, always on a fresh connection: one that was open
- * before says nothing about who accepts now.
+ * before says nothing about who accepts now. The witness looks in between.
  */
-#include <curl/curl.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include "clashsup/io.h"
 #include "clashsup/scan.h"
 #include "helper/helper.h"
+#include "helper/witness.h"
 
 #define IN_FLIGHT_MAX 32
 #define BODY_MAX 65536 /* of an answer; what comes beyond ends the transfer */
@@ -20,8 +20,7 @@
 static const char usage[] = "probe SOCKET INTERVAL_MS TIMEOUT_MS";
 
 struct slot {
-	CURL *easy;
-	size_t body;
+	struct api_request request; /* first: found by it */
 	bool busy;
 };
 
@@ -30,6 +29,7 @@ struct probe {
 	struct slot slots[IN_FLIGHT_MAX];
 	struct slot order; /* what the supervisor wants done, beside the probes */
 	char order_body[32];
+	struct witness witness;
 	const char *socket;
 	int64_t interval_ms, timeout_ms, next_ms;
 };
@@ -42,39 +42,30 @@ static int64_t now_ms(void)
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-static size_t swallow(char *data, size_t size, size_t n, void *ctx)
+/* Makes the slot's handle if it has none yet. */
+static bool slot_ready(const struct probe *p, struct slot *s, const char *path)
 {
-	struct slot *s = ctx;
-
-	(void)data;
-	s->body += size * n;
-	return s->body > BODY_MAX ? 0 : size * n;
+	if (!s->request.easy) {
+		if (api_request_init(&s->request, p->socket, BODY_MAX, p->timeout_ms) < 0) {
+			api_request_free(&s->request);
+			return false;
+		}
+		curl_easy_setopt(s->request.easy, CURLOPT_FRESH_CONNECT, 1L);
+		curl_easy_setopt(s->request.easy, CURLOPT_FORBID_REUSE, 1L);
+	}
+	return api_request_path(&s->request, path) == 0;
 }
 
-static CURL *new_easy(const struct probe *p, struct slot *s)
+static void slot_start(struct probe *p, struct slot *s)
 {
-	CURL *easy = curl_easy_init();
-
-	if (!easy)
-		return NULL;
-	curl_easy_setopt(easy, CURLOPT_URL, "http://localhost/version");
-	curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, p->socket);
-	curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
-	curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
-	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
-	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)p->timeout_ms);
-	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, swallow);
-	curl_easy_setopt(easy, CURLOPT_WRITEDATA, s);
-	curl_easy_setopt(easy, CURLOPT_PRIVATE, s);
-	return easy;
+	s->busy = curl_multi_add_handle(p->multi, s->request.easy) == CURLM_OK;
 }
 
 static void slot_free(struct probe *p, struct slot *s)
 {
 	if (s->busy)
-		curl_multi_remove_handle(p->multi, s->easy);
-	curl_easy_cleanup(s->easy);
+		curl_multi_remove_handle(p->multi, s->request.easy);
+	api_request_free(&s->request);
 }
 
 /* With all slots pending, this turn's probe is left out: their time-outs speak. */
@@ -86,10 +77,16 @@ static void start_one(struct probe *p)
 		s++;
 	if (s == p->slots + IN_FLIGHT_MAX)
 		return;
-	if (!s->easy)
-		s->easy = new_easy(p, s);
-	s->body = 0;
-	s->busy = s->easy && curl_multi_add_handle(p->multi, s->easy) == CURLM_OK;
+	if (slot_ready(p, s, "/version"))
+		slot_start(p, s);
+}
+
+static bool idle(const struct probe *p)
+{
+	for (size_t i = 0; i < IN_FLIGHT_MAX; i++)
+		if (p->slots[i].busy)
+			return false;
+	return true;
 }
 
 static void report(const CURLMsg *m)
@@ -112,13 +109,16 @@ static void finish(struct probe *p)
 	int left;
 
 	while ((m = curl_multi_info_read(p->multi, &left))) {
-		CURL *easy = m->easy_handle;
-		struct slot *s;
+		struct api_request *r = api_request_of(m->easy_handle);
+		struct slot *s = (struct slot *)r;
 
-		curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&s);
+		if (r == &p->witness.request) {
+			witness_answer(&p->witness, m->data.result);
+			continue;
+		}
 		if (s != &p->order)
 			report(m);
-		curl_multi_remove_handle(p->multi, easy);
+		curl_multi_remove_handle(p->multi, r->easy);
 		s->busy = false;
 	}
 }
@@ -131,18 +131,12 @@ static void open_port(struct probe *p, unsigned port)
 {
 	struct slot *s = &p->order;
 
-	if (s->busy)
-		return;
-	if (!s->easy)
-		s->easy = new_easy(p, s);
-	if (!s->easy)
+	if (s->busy || !slot_ready(p, s, "/configs"))
 		return;
 	snprintf(p->order_body, sizeof(p->order_body), "{\"tproxy-port\":%u}", port);
-	curl_easy_setopt(s->easy, CURLOPT_URL, "http://localhost/configs");
-	curl_easy_setopt(s->easy, CURLOPT_CUSTOMREQUEST, "PATCH");
-	curl_easy_setopt(s->easy, CURLOPT_POSTFIELDS, p->order_body);
-	s->body = 0;
-	s->busy = curl_multi_add_handle(p->multi, s->easy) == CURLM_OK;
+	curl_easy_setopt(s->request.easy, CURLOPT_CUSTOMREQUEST, "PATCH");
+	curl_easy_setopt(s->request.easy, CURLOPT_POSTFIELDS, p->order_body);
+	slot_start(p, s);
 }
 
 /* Orders of three bytes: 'p', port (big endian); 'n', 0, 0 = a probe now. False at the end of input. */
@@ -152,10 +146,12 @@ static bool obey(struct probe *p)
 	ssize_t n = io_read(STDIN_FILENO, orders, sizeof(orders));
 
 	for (ssize_t i = 0; i + 2 < n; i += 3) {
-		if (orders[i] == 'p')
+		if (orders[i] == 'p') {
 			open_port(p, (unsigned)orders[i + 1] << 8 | orders[i + 2]);
-		else if (orders[i] == 'n')
+		} else if (orders[i] == 'n') {
 			p->next_ms = now_ms();
+			witness_anew(&p->witness, p->next_ms);
+		}
 	}
 	return n > 0;
 }
@@ -167,7 +163,7 @@ static int run(struct probe *p)
 
 	p->next_ms = now_ms();
 	for (;;) {
-		int64_t now = now_ms();
+		int64_t now = now_ms(), until;
 
 		if (now >= p->next_ms) {
 			start_one(p);
@@ -179,8 +175,12 @@ static int run(struct probe *p)
 			return 1;
 		finish(p);
 		now = now_ms();
+		witness_turn(&p->witness, now, idle(p) ? p->next_ms - now : 0);
+		until = witness_next_ms(&p->witness);
+		if (until > p->next_ms || !idle(p))
+			until = p->next_ms;
 		input.revents = 0;
-		if (now < p->next_ms && curl_multi_poll(p->multi, &input, 1, (int)(p->next_ms - now), NULL) != CURLM_OK)
+		if (now < until && curl_multi_poll(p->multi, &input, 1, (int)(until - now), NULL) != CURLM_OK)
 			return 1;
 		if (input.revents && !obey(p))
 			return 0;
@@ -205,13 +205,14 @@ int role_probe(int argc, char **argv)
 	if (argc != 4 || scan_ms(argv[2], &p.interval_ms) < 0 || scan_ms(argv[3], &p.timeout_ms) < 0)
 		return usage_error(usage);
 	p.socket = argv[1];
-	if (confine((const char *const[]){ NULL }) < 0 || curl_global_init(CURL_GLOBAL_NOTHING) != CURLE_OK)
+	if (confine(CONFINE_RESOLVING, NULL) < 0 || curl_global_init(CURL_GLOBAL_NOTHING) != CURLE_OK)
 		return 1;
 	p.multi = curl_multi_init();
-	code = p.multi ? run(&p) : 1;
+	code = p.multi && witness_init(&p.witness, p.multi, p.socket, p.timeout_ms, now_ms()) == 0 ? run(&p) : 1;
 	for (size_t i = 0; i < IN_FLIGHT_MAX; i++)
 		slot_free(&p, &p.slots[i]);
 	slot_free(&p, &p.order);
+	witness_deinit(&p.witness);
 	curl_multi_cleanup(p.multi);
 	curl_global_cleanup();
 	return code;

@@ -2,158 +2,188 @@
  * Asking Mihomo itself, over its API's socket: GET /dns/query answers from its
  * main resolver and never with fake addresses (Mihomo 1.19.30: hub/route/dns.go).
  */
+#include <arpa/nameser.h>
 #include <cjson/cJSON.h>
-#include <curl/curl.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 
-#include "helper/resolve.h"
+#include "helper/api_request.h"
+#include "helper/resolve_lookup.h"
 
-#define ANSWER_MAX (64 * 1024)
+#define ANSWER_MAX ((size_t)64 * 1024)
 
-struct question {
-	struct resolve_lookup *lookup;
-	size_t used;
-	char body[ANSWER_MAX];
+struct request {
+	struct api_request api; /* first: found by it */
+	struct asked asked;
+	LIST_ENTRY(request) link;
 };
 
-static size_t collect(char *data, size_t size, size_t n, void *ctx)
-{
-	struct question *q = ctx;
-	size_t len = size * n;
+struct resolver_api {
+	CURLM *multi;
+	LIST_HEAD(, request) pending;
+};
 
-	if (len > sizeof(q->body) - q->used)
-		return 0;
-	memcpy(q->body + q->used, data, len);
-	q->used += len;
-	return len;
+static int number(const cJSON *object, const char *key)
+{
+	const cJSON *n = cJSON_GetObjectItemCaseSensitive(object, key);
+
+	return cJSON_IsNumber(n) ? n->valueint : -1;
 }
 
-/* Both kinds of record may be in the answer, behind the names it went through. */
-static const char *read_answer(struct question *q)
+/* Behind the names it went through. How many addresses. */
+static unsigned read_records(const struct request *q, const cJSON *answer)
 {
-	cJSON *json = cJSON_ParseWithLength(q->body, q->used);
+	unsigned n = 0;
 	const cJSON *record;
-	const char *why = json ? NULL : "Mihomo's answer is not JSON";
 
-	cJSON_ArrayForEach(record, cJSON_GetObjectItemCaseSensitive(json, "Answer"))
+	cJSON_ArrayForEach(record, answer)
 	{
 		const char *data = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(record, "data"));
+		int type = number(record, "type"), ttl = number(record, "TTL");
 		struct addr a;
 
-		const cJSON *ttl = cJSON_GetObjectItemCaseSensitive(record, "TTL");
-
-		if (data && addr_parse(data, &a) == 0)
-			resolve_add(q->lookup, &a,
-				    cJSON_IsNumber(ttl) && ttl->valueint > 0 ? (uint32_t)ttl->valueint : 0);
+		asked_ttl(&q->asked, ttl > 0 ? (uint32_t)ttl : 0);
+		if ((type != ns_t_a && type != ns_t_aaaa) || !data || addr_parse(data, &a) < 0)
+			continue;
+		asked_addr(&q->asked, &a);
+		n++;
 	}
-	cJSON_Delete(json);
-	return why;
+	return n;
 }
 
-static CURL *new_request(const struct resolve_plan *plan, struct question *q, const char *type)
+static void read_answer(const struct request *q)
 {
-	CURL *easy = curl_easy_init();
-	char *name = easy ? curl_easy_escape(easy, q->lookup->name, 0) : NULL;
-	char url[1024];
+	cJSON *json = cJSON_ParseWithLength(q->api.body, q->api.len);
+	unsigned n = read_records(q, cJSON_GetObjectItemCaseSensitive(json, "Answer"));
 
-	if (!name) {
-		curl_easy_cleanup(easy);
-		return NULL;
-	}
-	snprintf(url, sizeof(url), "http://localhost/dns/query?name=%s&type=%s", name, type);
-	curl_free(name);
-	curl_easy_setopt(easy, CURLOPT_URL, url);
-	curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, plan->api);
-	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
-	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)plan->name_timeout_ms);
-	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, collect);
-	curl_easy_setopt(easy, CURLOPT_WRITEDATA, q);
-	curl_easy_setopt(easy, CURLOPT_PRIVATE, q);
-	return easy;
-}
-
-static void ask(CURLM *multi, struct resolve_lookup *l, const char *type)
-{
-	struct question *q = malloc(sizeof(*q));
-	CURL *easy = NULL;
-
-	if (q) {
-		q->lookup = l;
-		q->used = 0;
-		easy = new_request(l->batch->plan, q, type);
-	}
-	if (easy && curl_multi_add_handle(multi, easy) == CURLM_OK)
-		return;
-	curl_easy_cleanup(easy);
-	free(q);
-	resolve_end(l, "out of memory");
-}
-
-static void finish_one(CURLM *multi, CURL *easy, CURLcode result)
-{
-	struct question *q;
-	const char *why;
-	long status = 0;
-
-	curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&q);
-	curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
-	if (result == CURLE_OPERATION_TIMEDOUT)
-		why = "no answer in time";
-	else if (result != CURLE_OK)
-		why = "Mihomo's API did not answer";
+	if (!json)
+		asked_end(&q->asked, OUT_FAILED, "Mihomo's answer is not JSON");
+	else if (n > 0)
+		asked_end(&q->asked, OUT_FOUND, NULL);
+	else if (number(json, "Status") == ns_r_nxdomain)
+		asked_end(&q->asked, OUT_NO_NAME, "no such name");
+	else if (number(json, "Status") > 0)
+		asked_end(&q->asked, OUT_FAILED, "Mihomo's name server failed");
 	else
-		why = status == 200 ? read_answer(q) : "Mihomo could not resolve it";
-	resolve_end(q->lookup, why);
-	curl_multi_remove_handle(multi, easy);
-	curl_easy_cleanup(easy);
+		asked_end(&q->asked, OUT_NO_ADDRESS, "no address");
+	cJSON_Delete(json);
+}
+
+static int prepare(struct request *q, const char *socket, int64_t timeout_ms)
+{
+	char *name = NULL, path[1024];
+	int r = api_request_init(&q->api, socket, ANSWER_MAX, timeout_ms > 0 ? timeout_ms : 1);
+
+	if (r == 0)
+		name = curl_easy_escape(q->api.easy, q->asked.question->name, 0);
+	if (!name)
+		return -ENOMEM;
+	snprintf(path, sizeof(path), "/dns/query?name=%s&type=%s", name,
+		 q->asked.question->family == IP_V4 ? "A" : "AAAA");
+	curl_free(name);
+	return api_request_path(&q->api, path);
+}
+
+void resolver_api_ask(struct resolver_api *a, const char *socket, struct lookup *l, struct question *q)
+{
+	struct request *new = calloc(1, sizeof(*new));
+	struct asked lost;
+
+	asked_begin(new ? &new->asked : &lost, l, q, RESOLVE_API);
+	if (new) {
+		lost = new->asked;
+		if (prepare(new, socket, l->end_ms - resolve_now_ms()) == 0 &&
+		    curl_multi_add_handle(a->multi, new->api.easy) == CURLM_OK) {
+			LIST_INSERT_HEAD(&a->pending, new, link);
+			return;
+		}
+		api_request_free(&new->api);
+		free(new);
+	}
+	asked_end(&lost, OUT_FAILED, "out of memory");
+}
+
+static void finish(struct resolver_api *a, struct request *q, CURLcode result)
+{
+	if (api_request_good(&q->api, result))
+		read_answer(q);
+	else if (result == CURLE_OK)
+		asked_end(&q->asked, OUT_FAILED, "Mihomo could not resolve it");
+	else if (result == CURLE_OPERATION_TIMEDOUT)
+		asked_end(&q->asked, OUT_NONE, "no answer in time");
+	else
+		asked_end(&q->asked, OUT_UNREACHABLE, "Mihomo's API did not answer");
+	curl_multi_remove_handle(a->multi, q->api.easy);
+	api_request_free(&q->api);
+	LIST_REMOVE(q, link);
 	free(q);
 }
 
-static void finish(CURLM *multi)
+/* True when one has ended. */
+static bool perform(struct resolver_api *a)
 {
+	bool ended = false;
 	CURLMsg *m;
 	int left;
 
-	while ((m = curl_multi_info_read(multi, &left)))
-		finish_one(multi, m->easy_handle, m->data.result);
+	curl_multi_perform(a->multi, &left);
+	while ((m = curl_multi_info_read(a->multi, &left))) {
+		finish(a, (struct request *)api_request_of(m->easy_handle), m->data.result);
+		ended = true;
+	}
+	return ended;
 }
 
-/* What is pending at the deadline ends by its own time-out, which is short. */
-static int run(struct resolve_batch *b, CURLM *multi)
+void resolver_api_turn(struct resolver_api *a, const struct pollfd *fds, unsigned n, int wait_ms)
 {
-	int running;
+	struct curl_waitfd extra[DNS_FDS_MAX];
 
-	for (;;) {
-		struct resolve_lookup *l;
+	for (unsigned i = 0; i < n; i++)
+		extra[i] = (struct curl_waitfd){ .fd = fds[i].fd,
+						 .events = (short)((fds[i].events & POLLIN ? CURL_WAIT_POLLIN : 0) |
+								   (fds[i].events & POLLOUT ? CURL_WAIT_POLLOUT : 0)) };
+	if (perform(a))
+		return;
+	curl_multi_poll(a->multi, extra, n, wait_ms, NULL);
+	perform(a);
+}
 
-		while ((l = resolve_begin(b))) {
-			bool v4 = resolve_wants(l, IP_V4), v6 = resolve_wants(l, IP_V6);
+bool resolver_api_busy(const struct resolver_api *a)
+{
+	return !LIST_EMPTY(&a->pending);
+}
 
-			if (v4)
-				ask(multi, l, "A");
-			if (v6)
-				ask(multi, l, "AAAA");
-		}
-		if (b->in_flight == 0)
-			return 0;
-		if (curl_multi_perform(multi, &running) != CURLM_OK)
-			return -EIO;
-		finish(multi);
-		if (running > 0 && curl_multi_poll(multi, NULL, 0, 1000, NULL) != CURLM_OK)
-			return -EIO;
+void resolver_api_cancel(struct resolver_api *a)
+{
+	for (struct request *q = LIST_FIRST(&a->pending), *next; q; q = next) {
+		next = LIST_NEXT(q, link);
+		finish(a, q, CURLE_OPERATION_TIMEDOUT);
 	}
 }
 
-int resolve_by_api(struct resolve_batch *b, struct err *e)
+struct resolver_api *resolver_api_open(struct err *e)
 {
-	CURLM *multi = curl_global_init(CURL_GLOBAL_NOTHING) == CURLE_OK ? curl_multi_init() : NULL;
-	int r = multi ? run(b, multi) : -ENOMEM;
+	struct resolver_api *a = calloc(1, sizeof(*a));
 
-	curl_multi_cleanup(multi);
+	if (a && curl_global_init(CURL_GLOBAL_NOTHING) == CURLE_OK) {
+		a->multi = curl_multi_init();
+		if (a->multi)
+			return a;
+		curl_global_cleanup();
+	}
+	free(a);
+	err_sys(e, ENOMEM, "cannot ask Mihomo's API");
+	return NULL;
+}
+
+void resolver_api_close(struct resolver_api *a)
+{
+	if (!a)
+		return;
+	curl_multi_cleanup(a->multi);
 	curl_global_cleanup();
-	return r < 0 ? err_sys(e, -r, "cannot ask Mihomo's API") : 0;
+	free(a);
 }

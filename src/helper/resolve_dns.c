@@ -1,195 +1,248 @@
 /*
- * Asking name servers by c-ares 1.18: UDP, TCP for what was cut. Names are asked
- * as they are, without search domains, as Mihomo does; the hosts file comes first.
+ * Asking name servers by c-ares 1.18. Each server has a channel of its own: TCP is
+ * a property of a channel, and all servers are asked at once, as Mihomo does. The
+ * channels are made before they are needed, since making one opens /dev/urandom.
+ * Each question is sent once by c-ares, which waits for its answer as long as a
+ * name may take: repeating is done above, so that a late answer counts as well.
  */
 #include <ares.h>
 #include <arpa/nameser.h>
 #include <errno.h>
 #include <netdb.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "helper/resolve.h"
+#include "helper/resolve_lookup.h"
 
-#define TRIES 2
+#define CHANNELS_MAX 16 /* of UDP, and of TCP */
+#define TCP_TRIES 5	/* a server may end a connection with questions in it: they are sent again at once */
+#define ALL_CHANNELS ((size_t)2 * CHANNELS_MAX)
 
-static const char *reason(int status)
+struct channel {
+	ares_channel ares;
+	struct dns_server server;
+	bool used;
+};
+
+struct resolver_dns {
+	struct channel channels[ALL_CHANNELS]; /* those of UDP, those of TCP */
+};
+
+static void add_raw(const struct asked *a, const void *bytes, unsigned len, int ttl)
 {
-	switch (status) {
-	case ARES_ENOTFOUND:
-		return "no such name";
-	case ARES_ENODATA:
-		return "no address";
-	case ARES_ETIMEOUT:
-		return "no answer in time";
-	case ARES_ECONNREFUSED:
-		return "no name server could be reached";
-	case ARES_ECANCELLED:
-	case ARES_EDESTRUCTION:
-		return "the time is up";
-	default:
-		return ares_strerror(status);
-	}
+	struct addr addr;
+
+	if (addr_from_bytes(bytes, len, &addr) < 0)
+		return;
+	asked_addr(a, &addr);
+	asked_ttl(a, ttl > 0 ? (uint32_t)ttl : 0);
 }
 
-static void add_raw(struct resolve_lookup *l, const void *bytes, unsigned len, int ttl)
-{
-	struct addr a;
-
-	if (addr_from_bytes(bytes, len, &a) == 0)
-		resolve_add(l, &a, ttl > 0 ? (uint32_t)ttl : 0);
-}
-
-static void answered_a(void *arg, int status, int timeouts, unsigned char *abuf, int alen)
+static int read_a(const struct asked *a, const unsigned char *abuf, int alen)
 {
 	struct ares_addrttl found[RESOLVE_ADDRS_MAX];
-	struct resolve_lookup *l = arg;
-	int n = RESOLVE_ADDRS_MAX;
+	int n = RESOLVE_ADDRS_MAX, status = ares_parse_a_reply(abuf, alen, NULL, found, &n);
 
-	(void)timeouts;
-	if (status == ARES_SUCCESS)
-		status = ares_parse_a_reply(abuf, alen, NULL, found, &n);
 	for (int i = 0; status == ARES_SUCCESS && i < n; i++)
-		add_raw(l, &found[i].ipaddr, 4, found[i].ttl);
-	resolve_end(l, status == ARES_SUCCESS ? NULL : reason(status));
+		add_raw(a, &found[i].ipaddr, 4, found[i].ttl);
+	return status;
 }
 
-static void answered_aaaa(void *arg, int status, int timeouts, unsigned char *abuf, int alen)
+static int read_aaaa(const struct asked *a, const unsigned char *abuf, int alen)
 {
 	struct ares_addr6ttl found[RESOLVE_ADDRS_MAX];
-	struct resolve_lookup *l = arg;
-	int n = RESOLVE_ADDRS_MAX;
+	int n = RESOLVE_ADDRS_MAX, status = ares_parse_aaaa_reply(abuf, alen, NULL, found, &n);
+
+	for (int i = 0; status == ARES_SUCCESS && i < n; i++)
+		add_raw(a, &found[i].ip6addr, 16, found[i].ttl);
+	return status;
+}
+
+static void end(const struct asked *a, int status)
+{
+	switch (status) {
+	case ARES_SUCCESS:
+		asked_end(a, OUT_FOUND, NULL);
+		break;
+	case ARES_ENODATA:
+		asked_end(a, OUT_NO_ADDRESS, "no address");
+		break;
+	case ARES_ENOTFOUND:
+		asked_end(a, OUT_NO_NAME, "no such name");
+		break;
+	case ARES_EBADNAME:
+		asked_end(a, OUT_NO_NAME, "not a name that can be asked for");
+		break;
+	case ARES_ETIMEOUT:
+	case ARES_ECANCELLED:
+	case ARES_EDESTRUCTION:
+		asked_end(a, OUT_NONE, "no answer in time");
+		break;
+	case ARES_ECONNREFUSED:
+		asked_end(a, OUT_UNREACHABLE, "no name server could be reached");
+		break;
+	case ARES_ESERVFAIL:
+		asked_end(a, OUT_FAILED, "the name server failed (SERVFAIL)");
+		break;
+	case ARES_EREFUSED:
+		asked_end(a, OUT_FAILED, "the name server refused");
+		break;
+	default:
+		asked_end(a, OUT_FAILED, ares_strerror(status));
+	}
+}
+
+static void answered(void *arg, int status, int timeouts, unsigned char *abuf, int alen)
+{
+	struct asked *a = arg;
 
 	(void)timeouts;
 	if (status == ARES_SUCCESS)
-		status = ares_parse_aaaa_reply(abuf, alen, NULL, found, &n);
-	for (int i = 0; status == ARES_SUCCESS && i < n; i++)
-		add_raw(l, &found[i].ip6addr, 16, found[i].ttl);
-	/* Most names have no AAAA: the other question knows the better reason. */
-	resolve_end(l, status == ARES_SUCCESS || status == ARES_ENODATA ? NULL : reason(status));
+		status = a->question->family == IP_V4 ? read_a(a, abuf, alen) : read_aaaa(a, abuf, alen);
+	end(a, status);
+	free(a);
 }
 
-static void by_hosts_file(ares_channel channel, struct resolve_lookup *l, int af)
+static int name_server(ares_channel channel, const struct dns_server *s)
 {
-	struct hostent *h;
+	struct ares_addr_port_node node = { .family = addr_af(&s->addr), .udp_port = s->port, .tcp_port = s->port };
 
-	if (ares_gethostbyname_file(channel, l->name, af, &h) != ARES_SUCCESS)
-		return;
-	for (char **a = h->h_addr_list; *a; a++)
-		add_raw(l, *a, (unsigned)h->h_length, 0);
-	ares_free_hostent(h);
+	memcpy(&node.addr, s->addr.bytes, addr_len(&s->addr));
+	return ares_set_servers_ports(channel, &node);
 }
 
-static void ask(ares_channel channel, struct resolve_lookup *l)
+/* The server's channel, or a free one that becomes it. */
+static ares_channel channel_of(struct resolver_dns *d, const struct dns_server *s)
 {
-	bool v4 = resolve_wants(l, IP_V4), v6 = resolve_wants(l, IP_V6);
+	struct channel *c = &d->channels[s->tcp ? CHANNELS_MAX : 0];
 
-	if (v4)
-		by_hosts_file(channel, l, AF_INET);
-	if (v6)
-		by_hosts_file(channel, l, AF_INET6);
-	if (l->n > 0) {
-		l->pending = 1;
-		resolve_end(l, NULL);
+	for (size_t i = 0; i < CHANNELS_MAX; i++, c++) {
+		if (!c->used) {
+			if (name_server(c->ares, s) != ARES_SUCCESS)
+				return NULL;
+			c->server = *s;
+			c->used = true;
+			return c->ares;
+		}
+		if (addr_cmp(&c->server.addr, &s->addr) == 0 && c->server.port == s->port)
+			return c->ares;
+	}
+	return NULL;
+}
+
+void resolver_dns_ask(struct resolver_dns *d, struct lookup *l, struct question *q, unsigned server)
+{
+	struct asked *a = malloc(sizeof(*a)), lost;
+	ares_channel channel = a ? channel_of(d, &l->group->servers[server]) : NULL;
+
+	asked_begin(channel ? a : &lost, l, q, server);
+	if (channel) {
+		ares_query(channel, q->name, ns_c_in, q->family == IP_V4 ? ns_t_a : ns_t_aaaa, answered, a);
 		return;
 	}
-	if (v4)
-		ares_query(channel, l->name, ns_c_in, ns_t_a, answered_a, l);
-	if (v6)
-		ares_query(channel, l->name, ns_c_in, ns_t_aaaa, answered_aaaa, l);
+	asked_end(&lost, OUT_UNREACHABLE, a ? "too many name servers" : "out of memory");
+	free(a);
 }
 
-static int name_servers(ares_channel channel, const struct resolve_plan *plan)
-{
-	struct ares_addr_port_node nodes[MIHOMO_SERVERS_MAX];
-
-	for (size_t i = 0; i < plan->n_servers; i++) {
-		const struct mihomo_dns_server *s = &plan->servers[i];
-
-		memset(&nodes[i], 0, sizeof(nodes[i]));
-		nodes[i].family = addr_af(&s->addr);
-		memcpy(&nodes[i].addr, s->addr.bytes, addr_len(&s->addr));
-		nodes[i].udp_port = nodes[i].tcp_port = s->port;
-		nodes[i].next = i + 1 < plan->n_servers ? &nodes[i + 1] : NULL;
-	}
-	return ares_set_servers_ports(channel, nodes);
-}
-
-/*
- * c-ares asks every server once, then once more with twice the patience: all of
- * it must fit into one name's time. TCP is for the whole channel, so it is used
- * when every server wants it.
- */
-static int open_channel(ares_channel *out, const struct resolve_plan *plan)
-{
-	size_t servers = plan->how == RESOLVE_SERVERS ? plan->n_servers : 1;
-	struct ares_options o = { .tries = TRIES, .lookups = "b" };
-	bool tcp = plan->how == RESOLVE_SERVERS;
-	int r;
-
-	o.timeout = (int)(plan->name_timeout_ms / (int64_t)(3 * servers));
-	if (o.timeout < 20)
-		o.timeout = 20;
-	for (size_t i = 0; i < plan->n_servers; i++)
-		tcp = tcp && plan->servers[i].tcp;
-	o.flags = tcp ? ARES_FLAG_USEVC : 0;
-	r = ares_init_options(out, &o, ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_LOOKUPS | ARES_OPT_FLAGS);
-	if (r != ARES_SUCCESS || plan->how != RESOLVE_SERVERS)
-		return r;
-	r = name_servers(*out, plan);
-	if (r != ARES_SUCCESS)
-		ares_destroy(*out);
-	return r;
-}
-
-static void turn(ares_channel channel, const struct resolve_batch *b)
+static unsigned channel_fds(ares_channel channel, struct pollfd *fds, unsigned max)
 {
 	ares_socket_t socks[ARES_GETSOCK_MAXNUM];
-	struct pollfd fds[ARES_GETSOCK_MAXNUM];
 	/* A bit for reading each, those for writing above them; unsigned, as the macros of c-ares are not. */
-	unsigned mask = (unsigned)ares_getsock(channel, socks, ARES_GETSOCK_MAXNUM);
-	struct timeval tv, *next = ares_timeout(channel, NULL, &tv);
-	int64_t ms = next ? (int64_t)next->tv_sec * 1000 + (next->tv_usec + 999) / 1000 : -1;
-	nfds_t n = 0;
-	int ready;
+	unsigned mask = (unsigned)ares_getsock(channel, socks, ARES_GETSOCK_MAXNUM), n = 0;
 
-	for (unsigned i = 0; i < ARES_GETSOCK_MAXNUM; i++) {
-		short events =
-			(short)((mask >> i & 1 ? POLLIN : 0) | (mask >> (i + ARES_GETSOCK_MAXNUM) & 1 ? POLLOUT : 0));
+	for (unsigned i = 0; i < ARES_GETSOCK_MAXNUM && n < max; i++) {
+		bool in = mask >> i & 1, out = mask >> (i + ARES_GETSOCK_MAXNUM) & 1;
 
-		if (events)
-			fds[n++] = (struct pollfd){ .fd = socks[i], .events = events };
+		if (in || out)
+			fds[n++] = (struct pollfd){ .fd = socks[i],
+						    .events = (short)((in ? POLLIN : 0) | (out ? POLLOUT : 0)) };
 	}
-	ready = poll(fds, n, resolve_wait_ms(b, ms));
-	for (nfds_t i = 0; i < n && ready > 0; i++)
-		if (fds[i].revents)
-			ares_process_fd(channel,
-					fds[i].revents & (POLLIN | POLLERR | POLLHUP) ? fds[i].fd : ARES_SOCKET_BAD,
-					fds[i].revents & POLLOUT ? fds[i].fd : ARES_SOCKET_BAD);
+	return n;
+}
+
+unsigned resolver_dns_fds(struct resolver_dns *d, struct pollfd fds[DNS_FDS_MAX], int64_t *wait_ms)
+{
+	unsigned n = 0;
+
+	for (struct channel *c = d->channels; c < d->channels + ALL_CHANNELS; c++) {
+		struct timeval tv, *next = c->used ? ares_timeout(c->ares, NULL, &tv) : NULL;
+		int64_t ms = next ? (int64_t)next->tv_sec * 1000 + (next->tv_usec + 999) / 1000 : INT64_MAX;
+
+		if (ms < *wait_ms)
+			*wait_ms = ms;
+		if (c->used)
+			n += channel_fds(c->ares, fds + n, DNS_FDS_MAX - n);
+	}
+	return n;
+}
+
+static void process(ares_channel channel, const struct pollfd *fds, unsigned n)
+{
+	struct pollfd own[ARES_GETSOCK_MAXNUM];
+	unsigned n_own = channel_fds(channel, own, ARES_GETSOCK_MAXNUM);
+
+	for (unsigned i = 0; i < n; i++)
+		for (unsigned j = 0; j < n_own; j++)
+			if (fds[i].revents && fds[i].fd == own[j].fd)
+				ares_process_fd(channel, fds[i].revents & ~POLLOUT ? fds[i].fd : ARES_SOCKET_BAD,
+						fds[i].revents & POLLOUT ? fds[i].fd : ARES_SOCKET_BAD);
 	ares_process_fd(channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD); /* time-outs */
 }
 
-int resolve_by_dns(struct resolve_batch *b, struct err *e)
+void resolver_dns_process(struct resolver_dns *d, const struct pollfd *fds, unsigned n)
 {
-	ares_channel channel;
-	int r = ares_library_init(ARES_LIB_INIT_ALL);
+	for (struct channel *c = d->channels; c < d->channels + ALL_CHANNELS; c++)
+		if (c->used)
+			process(c->ares, fds, n);
+}
 
+void resolver_dns_cancel(struct resolver_dns *d)
+{
+	for (struct channel *c = d->channels; c < d->channels + ALL_CHANNELS; c++)
+		if (c->used)
+			ares_cancel(c->ares);
+}
+
+/* Everything is given, so that no file is read but /dev/urandom. */
+static int open_channel(struct channel *c, bool tcp, int64_t timeout_ms)
+{
+	struct in_addr nobody = { 0 };
+	struct ares_options o = { .flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES | ARES_FLAG_NOCHECKRESP |
+					   (tcp ? ARES_FLAG_USEVC : 0),
+				  .timeout = (int)timeout_ms,
+				  .tries = tcp ? TCP_TRIES : 1,
+				  .ndots = 1,
+				  .lookups = "b",
+				  .servers = &nobody,
+				  .nservers = 1 };
+
+	return ares_init_options(&c->ares, &o,
+				 ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_NDOTS |
+					 ARES_OPT_LOOKUPS | ARES_OPT_SERVERS | ARES_OPT_DOMAINS | ARES_OPT_SORTLIST);
+}
+
+struct resolver_dns *resolver_dns_open(int64_t timeout_ms, struct err *e)
+{
+	struct resolver_dns *d = calloc(1, sizeof(*d));
+	int r = d ? ares_library_init(ARES_LIB_INIT_ALL) : ARES_ENOMEM;
+
+	for (size_t i = 0; i < ALL_CHANNELS && r == ARES_SUCCESS; i++)
+		r = open_channel(&d->channels[i], i >= CHANNELS_MAX, timeout_ms);
 	if (r == ARES_SUCCESS)
-		r = open_channel(&channel, b->plan);
-	if (r != ARES_SUCCESS)
-		return err_set(e, EIO, "cannot resolve names: %s", ares_strerror(r));
-	for (;;) {
-		struct resolve_lookup *l;
+		return d;
+	err_set(e, EIO, "cannot resolve names: %s", ares_strerror(r));
+	resolver_dns_close(d);
+	return NULL;
+}
 
-		while ((l = resolve_begin(b)))
-			ask(channel, l);
-		if (b->in_flight == 0)
-			break;
-		turn(channel, b);
-		if (resolve_now_ms() >= b->plan->deadline_ms)
-			ares_cancel(channel);
-	}
-	ares_destroy(channel);
+void resolver_dns_close(struct resolver_dns *d)
+{
+	if (!d)
+		return;
+	for (struct channel *c = d->channels; c < d->channels + ALL_CHANNELS; c++)
+		if (c->ares)
+			ares_destroy(c->ares);
 	ares_library_cleanup();
-	return 0;
+	free(d);
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "clashsup/io.h"
+#include "clashsup/scan.h"
 #include "clashsup/wire.h"
 #include "parse/feed/mihomo_yaml.h"
 #include "parse/feed/provider.h"
@@ -24,6 +25,7 @@ static void pass_skipped(void *ctx, uint32_t line, const char *reason)
 {
 	struct sources *s = ctx;
 
+	s->any_skipped = true;
 	s->skipped(s->ctx, s->path, line, reason);
 }
 
@@ -58,6 +60,11 @@ static int slurp(const struct sources *s, const char *path, bool cache, char **b
 	return r;
 }
 
+static enum source_read how_read(int parsed)
+{
+	return parsed < 0 ? SOURCE_REFUSED : parsed > 0 ? SOURCE_PARTLY : SOURCE_WHOLE;
+}
+
 /* The cache of an http provider appears with its first download: that is no fault. */
 static void read_provider(void *ctx, const struct mihomo_provider *p)
 {
@@ -74,16 +81,9 @@ static void read_provider(void *ctx, const struct mihomo_provider *p)
 	sink = sink_of(s);
 	r = slurp(s, p->path, p->http, &bytes, &len, &e);
 	if (r < 0)
-		s->end(s->ctx, p->path, false, r != -ENOENT || !p->http, e.msg);
+		s->end(s->ctx, p->path, SOURCE_REFUSED, r != -ENOENT || !p->http, e.msg);
 	else
-		s->end(s->ctx, p->path, provider_parse(bytes, len, &sink) == 0, true, NULL);
-}
-
-static void end_of_tree(struct sources *s, const char *path, const struct doc *d)
-{
-	if (d->exhausted)
-		s->skipped(s->ctx, path, 0, "too many merges and aliases");
-	s->end(s->ctx, path, !d->exhausted, false, NULL);
+		s->end(s->ctx, p->path, how_read(provider_parse(bytes, len, &sink)), true, NULL);
 }
 
 struct inline_entries {
@@ -111,53 +111,58 @@ static void read_config(struct sources *s, struct doc **config_out)
 	uint32_t line;
 	size_t len;
 
-	seen_before(s, s->config);
-	s->path = s->config;
+	s->path = s->original ? s->original : s->config;
+	seen_before(s, s->path);
 	if (slurp(s, s->config, false, &bytes, &len, &e) < 0) {
-		s->end(s->ctx, s->config, false, true, e.msg);
+		s->end(s->ctx, s->path, SOURCE_REFUSED, true, e.msg);
 		return;
 	}
 	if (doc_load_stream(config_out, bytes, len, &entries, &line, &e) < 0) {
-		snprintf(why, sizeof(why), "%s:%u: %s", s->config, line, e.msg);
-		s->end(s->ctx, s->config, false, true, why);
+		snprintf(why, sizeof(why), "%s:%u: %s", s->path, line, e.msg);
+		s->end(s->ctx, s->path, SOURCE_REFUSED, true, why);
 		return;
 	}
 	in.doc = *config_out;
 	mihomo_providers(in.doc, s->home, read_payload, &in);
-	end_of_tree(s, s->config, in.doc);
+	if (in.doc->exhausted)
+		pass_skipped(s, 0, "too many merges and aliases");
+	s->end(s->ctx, s->path,
+	       in.doc->exhausted ? SOURCE_REFUSED
+	       : s->any_skipped	 ? SOURCE_PARTLY
+				 : SOURCE_WHOLE,
+	       false, NULL);
 	mihomo_providers(in.doc, s->home, read_provider, s);
 }
 
 static int is_yaml(const struct dirent *d)
 {
-	const char *dot = strrchr(d->d_name, '.');
+	return scan_yaml_name(d->d_name);
+}
 
-	return d->d_name[0] != '.' && dot && (strcmp(dot, ".yaml") == 0 || strcmp(dot, ".yml") == 0);
+/* What cannot be read may be anything; one that has servers may not become silent about the rest. */
+static void stray_skipped(void *ctx, uint32_t line, const char *reason)
+{
+	struct sources *s = ctx;
+
+	if (s->any_found)
+		pass_skipped(s, line, reason);
 }
 
 /* A file that nobody refers to counts when it has proxies; whatever else lies there is no concern of ours. */
 static void read_stray(struct sources *s, const char *path)
 {
-	struct endpoint_sink sink = sink_of(s);
-	const struct doc_stream entries = { "proxies", provider_entry, &sink };
+	const struct endpoint_sink sink = { .ctx = s, .found = pass_found, .skipped = stray_skipped };
 	cleanup_free char *bytes = NULL;
-	struct doc *d;
-	uint32_t line;
 	size_t len;
+	int r;
 
 	if (seen_before(s, path) || io_slurp_path(path, s->max_file, &bytes, &len, NULL) < 0)
 		return;
 	s->path = path;
 	s->any_found = false;
-	if (doc_load_stream(&d, bytes, len, &entries, &line, NULL) < 0) {
-		if (s->any_found)
-			s->end(s->ctx, path, false, false, NULL);
-		return;
-	}
-	provider_entries(d, provider_old_list(d), &sink);
-	if (doc_get(d, d->root, "proxies") || provider_old_list(d))
-		end_of_tree(s, path, d);
-	doc_free(d);
+	r = provider_parse(bytes, len, &sink);
+	if (r >= 0 || s->any_found)
+		s->end(s->ctx, path, how_read(r), false, NULL);
 }
 
 static bool same_file(const char *a, const char *b)
@@ -175,7 +180,7 @@ static void read_strays(struct sources *s)
 
 	for (int i = 0; i < n; i++) {
 		if (io_path(path, sizeof(path), NULL, "%s/%s", s->stray_dir, names[i]->d_name) == 0 &&
-		    !same_file(path, s->config))
+		    !same_file(path, s->config) && !(s->original && same_file(path, s->original)))
 			read_stray(s, path);
 		free(names[i]);
 	}

@@ -14,24 +14,31 @@
 
 #define SOURCES_MAX 512
 
+enum source_read {
+	SOURCE_WHOLE,	/* what it names is all that Mihomo takes from it */
+	SOURCE_PARTLY,	/* Mihomo may go on with what it named before */
+	SOURCE_REFUSED, /* nothing of it counts */
+};
+
 struct sources {
 	const char *config, *home;
 	const char *stray_dir; /* NULL = none */
+	const char *original;  /* what `config` is a copy of: named in its place, and no stray file. NULL = itself */
 	size_t max_file;
 
 	/* One endpoint of the source that is being read. */
 	void (*found)(void *ctx, const struct endpoint *ep);
 	/* Something of it could not be used; line 0 = unknown. */
 	void (*skipped)(void *ctx, const char *path, uint32_t line, const char *reason);
-	/* A source is done; complete = read to its end. `why` (or NULL) is a sentence, of a fault if `warn`. */
-	void (*end)(void *ctx, const char *path, bool complete, bool warn, const char *why);
+	/* A source is done. `why` (or NULL) is a sentence, of a fault if `warn`. */
+	void (*end)(void *ctx, const char *path, enum source_read how, bool warn, const char *why);
 	void *ctx;
 
 	/* private */
 	uint32_t seen[SOURCES_MAX];
 	size_t n_seen;
 	const char *path;
-	bool any_found; /* of path */
+	bool any_found, any_skipped; /* of path */
 };
 
 /* Reads all; *config_out is the config's tree (the caller frees it), NULL when it could not be read. */

@@ -105,7 +105,7 @@ static bool add_extract(cJSON *root, const struct report *r)
 	       add_number(o, "duration_ms", (double)r->extract.duration_ms, ran) &&
 	       add_number(o, "endpoints", r->extract.endpoints, ran) && add_number(o, "names", r->extract.names, ran) &&
 	       add_number(o, "unresolved", r->extract.unresolved, ran) &&
-	       add_number(o, "skipped", r->extract.skipped, ran);
+	       add_number(o, "skipped", r->extract.skipped, ran) && add_count(o, "missed", r->extract.missed);
 }
 
 /* These may name files: null for those without control. */

@@ -5,6 +5,7 @@
  *	ADDRESS     family 1, address 4 or 16, source 4, host 4, TTL 4
  *	UNRESOLVED  source 4, host 4
  *	FRESH       source 4, host 4
+ *	NAME        source 4, proxy 4, families 1, group 1, text 1 to WIRE_TEXT_MAX
  *	SOURCE      source 4, complete 1
  *	SUMMARY     endpoints 4, names 4, unresolved 4, skipped 4, sources 4
  *	HEALTH      ok 1, status 2, latency 4
@@ -17,6 +18,7 @@
 #include <string.h>
 
 #include "clashsup/io.h"
+#include "parse/bytes.h"
 
 /* What a type's payload may measure; in between, wire_next looks closer. */
 static const struct {
@@ -26,34 +28,13 @@ static const struct {
 	[WIRE_ADDRESS] = { 1 + 4 + 12, 1 + 16 + 12 },
 	[WIRE_UNRESOLVED] = { 8, 8 },
 	[WIRE_FRESH] = { 8, 8 },
+	[WIRE_NAME] = { 11, 10 + WIRE_TEXT_MAX },
 	[WIRE_SOURCE] = { 5, 5 },
 	[WIRE_SUMMARY] = { 20, 20 },
 	[WIRE_HEALTH] = { 7, 7 },
 	[WIRE_DIALLED] = { 1 + 4, 1 + 16 },
 	[WIRE_NOTE] = { 1, 1 + WIRE_TEXT_MAX },
 };
-
-static uint16_t get16(const uint8_t *p)
-{
-	return (uint16_t)(p[0] << 8 | p[1]);
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-	return (uint32_t)get16(p) << 16 | get16(p + 2);
-}
-
-static uint8_t *put16(uint8_t *p, uint16_t v)
-{
-	p[0] = (uint8_t)(v >> 8);
-	p[1] = (uint8_t)v;
-	return p + 2;
-}
-
-static uint8_t *put32(uint8_t *p, uint32_t v)
-{
-	return put16(put16(p, (uint16_t)(v >> 16)), (uint16_t)v);
-}
 
 /* ASCII controls with DEL, and U+0080 to U+009F, which terminals obey too. */
 static const char *get_text(struct wire_in *in, const uint8_t *from, size_t len)
@@ -93,19 +74,17 @@ static int get_flag(uint8_t byte, bool *out)
 	return 0;
 }
 
-/* The address at p, with `more` bytes behind it; an address has one form only. */
-static int get_addr(const uint8_t *p, size_t len, size_t more, struct addr *out)
+/* An address that is all of the `len` bytes. */
+static int get_whole_addr(const uint8_t *p, size_t len, struct addr *out)
 {
-	unsigned n = p[0] == IP_V4 ? 4 : 16;
+	int n = get_addr(p, len, out);
 
-	if (p[0] >= IP_FAMILIES || len != 1 + n + more || addr_from_bytes(p + 1, n, out) < 0)
-		return -EPROTO;
-	return out->family == p[0] ? 0 : -EPROTO;
+	return n >= 0 && (size_t)n == len ? 0 : -EPROTO;
 }
 
 static int get_address(const uint8_t *p, size_t len, struct wire_record *out)
 {
-	int r = get_addr(p, len, 12, &out->u.address.addr);
+	int r = get_whole_addr(p, len - 12, &out->u.address.addr);
 
 	p += len - 12;
 	out->u.address.source = get32(p);
@@ -143,6 +122,13 @@ static int get_payload(struct wire_in *in, const uint8_t *p, size_t len, struct 
 		out->u.fresh.source = get32(p);
 		out->u.fresh.host = get32(p + 4);
 		return 0;
+	case WIRE_NAME:
+		out->u.name.source = get32(p);
+		out->u.name.proxy = get32(p + 4);
+		out->u.name.families = p[8];
+		out->u.name.group = p[9];
+		out->u.name.host = get_text(in, p + 10, len - 10);
+		return 0;
 	case WIRE_SOURCE:
 		out->u.source.source = get32(p);
 		return get_flag(p[4], &out->u.source.complete);
@@ -154,7 +140,7 @@ static int get_payload(struct wire_in *in, const uint8_t *p, size_t len, struct 
 		out->u.health.latency_us = get32(p + 3);
 		return get_flag(p[0], &out->u.health.ok);
 	case WIRE_DIALLED:
-		return get_addr(p, len, 0, &out->u.dialled);
+		return get_whole_addr(p, len, &out->u.dialled);
 	case WIRE_NOTE:
 		out->u.note.text = get_text(in, p + 1, len - 1);
 		return get_flag(p[0], &out->u.note.warn);
@@ -209,13 +195,6 @@ int wire_next(struct wire_in *in, const uint8_t **data, size_t *len, struct wire
 	return 1;
 }
 
-static uint8_t *put_addr(uint8_t *p, const struct addr *a)
-{
-	*p++ = a->family;
-	memcpy(p, a->bytes, addr_len(a));
-	return p + addr_len(a);
-}
-
 static uint8_t *put_address(uint8_t *p, const struct wire_record *r)
 {
 	p = put_addr(p, &r->u.address.addr);
@@ -241,6 +220,11 @@ static uint8_t *put_payload(uint8_t *p, const struct wire_record *r)
 		return put32(put32(p, r->u.unresolved.source), r->u.unresolved.host);
 	case WIRE_FRESH:
 		return put32(put32(p, r->u.fresh.source), r->u.fresh.host);
+	case WIRE_NAME:
+		p = put32(put32(p, r->u.name.source), r->u.name.proxy);
+		*p++ = r->u.name.families;
+		*p++ = r->u.name.group;
+		return put_text(p, r->u.name.host);
 	case WIRE_SOURCE:
 		p = put32(p, r->u.source.source);
 		*p++ = r->u.source.complete;
@@ -281,11 +265,18 @@ int wire_send(int fd, const struct wire_record *r)
 	return len < 0 ? len : io_write_all(fd, buf, (size_t)len);
 }
 
+uint32_t wire_hash_more(uint32_t h, const void *bytes, size_t len)
+{
+	const uint8_t *at = bytes;
+
+	for (size_t i = 0; i < len; i++)
+		h = (h ^ at[i]) * 16777619u;
+	return h;
+}
+
 uint32_t wire_hash(const char *text)
 {
-	uint32_t h = 2166136261u;
+	uint32_t h = wire_hash_more(WIRE_HASH_START, text, strlen(text));
 
-	for (; *text; text++)
-		h = (h ^ (uint8_t)*text) * 16777619u;
 	return h ? h : 1;
 }

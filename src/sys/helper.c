@@ -288,7 +288,7 @@ static int helper_spawn(struct helper *h, const struct helper_spec *spec, const 
 		h->in = half_pipe(&in, true, &r);
 	if (r < 0)
 		return err_sys(e, -r, "cannot start the helper");
-	ps.fd[0] = in;
+	ps.fd[0] = spec->in_fd > 0 ? spec->in_fd : in;
 	ps.fd[1] = out;
 	ps.fd[2] = err;
 	return proc_spawn(h->reaper, &h->proc, &ps, e);

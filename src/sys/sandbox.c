@@ -123,9 +123,6 @@ int sandbox_helper(const void *arg, pid_t parent)
 		return refuse("drop the capabilities", errno);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return refuse("forbid new privileges", errno);
-	/* behind the change of user: a user over its limit could not execute */
-	if (limited(setrlimit(RLIMIT_NPROC, &none)) < 0)
-		return -1;
 	return die_with(parent);
 }
 

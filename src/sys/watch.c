@@ -63,6 +63,7 @@ struct watch {
 	struct entry *entries;
 	size_t n_entries;
 	watch_fn changed;
+	watch_counts_fn counts;
 	void *ctx;
 };
 
@@ -236,10 +237,10 @@ static void on_quiet(struct ev_loop *loop, ev_timer *t, int revents)
 	en->watch->changed(en->watch->ctx, path);
 }
 
-static void mark(struct entry *en)
+static void mark(struct entry *en, bool settled)
 {
 	struct ev_loop *loop = en->watch->loop;
-	ev_tstamp now = ev_now(loop), at = now + WATCH_DEBOUNCE_MS / 1000.;
+	ev_tstamp now = ev_now(loop), at = now + (settled ? WATCH_SETTLED_MS : WATCH_DEBOUNCE_MS) / 1000.;
 
 	if (!ev_is_active(&en->timer))
 		en->first = now;
@@ -260,7 +261,20 @@ static void rearm(struct entry *en)
 	(void)arm(en); /* without any place left it is silent until watch_add: only out of inotify watches */
 	release(en->watch, old, n);
 	if (!same_look(&before, &en->look))
-		mark(en);
+		mark(en, true);
+}
+
+/* Of a directory: an entry whose name counts, and that has no watch of its own. */
+static bool stands_for(const struct entry *dir, const char *name)
+{
+	size_t len = strlen(dir->path);
+
+	for (const struct entry *en = dir->watch->entries; en; en = en->next) {
+		if (strncmp(en->path, dir->path, len) == 0 && en->path[len] == '/' &&
+		    strcmp(en->path + len + 1, name) == 0)
+			return false;
+	}
+	return dir->watch->counts(name);
 }
 
 static void take_event(struct entry *en, const struct inotify_event *ev)
@@ -274,7 +288,7 @@ static void take_event(struct entry *en, const struct inotify_event *ev)
 
 		if (p->wd != ev->wd)
 			continue;
-		if (p->kind == POINT_SELF || (p->kind == POINT_FILE && named))
+		if (p->kind == POINT_SELF ? !name[0] || stands_for(en, name) : p->kind == POINT_FILE && named)
 			changed = true;
 		if ((ev->mask & GONE) || (named && !(ev->mask & CONTENT)))
 			moved = true;
@@ -282,7 +296,7 @@ static void take_event(struct entry *en, const struct inotify_event *ev)
 	if (moved)
 		rearm(en);
 	if (changed)
-		mark(en);
+		mark(en, !(ev->mask & IN_MODIFY));
 }
 
 /* Events were lost: everything may have changed. */
@@ -290,7 +304,7 @@ static void take_overflow(struct watch *w)
 {
 	for (struct entry *en = w->entries; en; en = en->next) {
 		rearm(en);
-		mark(en);
+		mark(en, true);
 	}
 }
 
@@ -320,7 +334,8 @@ static void on_events(struct ev_loop *loop, ev_io *io, int revents)
 
 /* ---- the face ---- */
 
-int watch_open(struct watch **out, struct ev_loop *loop, watch_fn changed, void *ctx, struct err *e)
+int watch_open(struct watch **out, struct ev_loop *loop, watch_fn changed, watch_counts_fn counts, void *ctx,
+	       struct err *e)
 {
 	cleanup_fd int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	struct watch *w;
@@ -332,6 +347,7 @@ int watch_open(struct watch **out, struct ev_loop *loop, watch_fn changed, void 
 		return err_sys(e, ENOMEM, "cannot watch files");
 	w->loop = loop;
 	w->changed = changed;
+	w->counts = counts;
 	w->ctx = ctx;
 	ev_io_init(&w->io, on_events, steal_fd(&fd), EV_READ);
 	w->io.data = w;

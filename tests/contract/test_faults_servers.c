@@ -22,7 +22,15 @@ struct fixture {
 	struct settings settings;
 	struct ipset *ipset;
 	struct servers servers;
+	unsigned filled; /* how often it was told that all is in the sets */
 };
+
+static void filled(void *ctx)
+{
+	struct fixture *f = ctx;
+
+	f->filled++;
+}
 
 static struct fixture *begin(void)
 {
@@ -34,13 +42,16 @@ static struct fixture *begin(void)
 	assert_int_equal(ipset_open(&f->ipset, NULL), 0);
 	assert_int_equal(ipset_create(f->ipset, f->settings.ipset.name, "hash:ip family inet", NULL), 0);
 	f->servers = (struct servers){ .loop = f->reaper.loop,
-				       .reaper = &f->reaper,
-				       .settings = &f->settings,
+				       .setup = { .reaper = &f->reaper,
+						  .settings = &f->settings,
+						  .run_dir = "/nowhere",
+						  .home = "/nowhere",
+						  .config = "/nowhere/config.yaml",
+						  .helper_fd = -1,
+						  .helper_path = "clashsup-helper" },
 				       .ipset = f->ipset,
-				       .run_dir = "/nowhere",
-				       .home = "/nowhere",
-				       .helper_fd = -1,
-				       .helper_path = "clashsup-helper" };
+				       .filled = filled,
+				       .ctx = f };
 	assert_int_equal(servers_init(&f->servers, NULL), 0);
 	ledger_begin(f->servers.ledger);
 	for (int i = 0; i < MANY; i++) {
@@ -49,7 +60,7 @@ static struct fixture *begin(void)
 
 		snprintf(text, sizeof(text), "45.0.%d.%d", i / 256, i % 256);
 		assert_int_equal(addr_parse(text, &a), 0);
-		assert_int_equal(ledger_add(f->servers.ledger, &a, FILE_A, 0, 1), 1);
+		assert_int_equal(ledger_add(f->servers.ledger, &a, FILE_A, 0, 1, 0), 1);
 	}
 	assert_int_equal(ledger_source(f->servers.ledger, FILE_A, true), 0);
 	return f;
@@ -118,7 +129,7 @@ static void without_any_memory_the_set_is_empty_and_nothing_is_forgotten(void **
 
 static void extraction_fails(struct fixture *f, const char *why)
 {
-	servers_extract(&f->servers, false);
+	servers_extract(&f->servers, SERVERS_ASKED);
 	assert_non_null(strstr(f->servers.warning, "the last extraction failed: "));
 	if (!strstr(f->servers.warning, why))
 		fail_msg("\"%s\" does not say \"%s\"", f->servers.warning, why);

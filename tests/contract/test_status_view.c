@@ -70,6 +70,7 @@ static struct report armed(void)
 	r.extract.endpoints = 13;
 	r.extract.names = 9;
 	r.extract.unresolved = 2;
+	r.extract.missed = 3;
 	strcpy(r.warnings[0], "n1.example does not resolve");
 	r.n_warnings = 1;
 	return r;
@@ -90,7 +91,7 @@ static void an_armed_supervisor_looks_like_this(void **state)
 				  "            IPv4: armed\n"
 				  "            IPv6: ip6tables is not here\n"
 				  "ipset       clash_proxy_ips: 12 IPv4 addresses, 1 IPv6 address, changed 5m 3s ago\n"
-				  "extract     13 endpoints, 9 names (2 unresolved), 0 skipped, 5m 3s ago\n"
+				  "extract     13 endpoints, 9 names (2 unresolved), 0 skipped, 3 missed, 5m 3s ago\n"
 				  "warning     n1.example does not resolve\n");
 }
 

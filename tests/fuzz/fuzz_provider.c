@@ -49,8 +49,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const struct endpoint_sink sink = { .found = found, .skipped = skipped };
 	const char *bytes = (const char *)data;
-	struct addr addrs[4];
-	struct mihomo_dns dns;
 	struct doc *d;
 	uint32_t line;
 
@@ -59,8 +57,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (doc_load(&d, bytes, size, &line, NULL) < 0)
 		return 0;
 	mihomo_providers(d, "/home", provider, d);
-	mihomo_dns(d, &dns);
-	mihomo_hosts(d, "n1.example", addrs, 4);
 	doc_free(d);
 	return 0;
 }

@@ -3,18 +3,19 @@
 #
 #	install_packages   installs the Debian packages that are missing (root)
 #	find_mihomo        sets MIHOMO to a real Mihomo, building one if need be
+#	find_oracle        sets ORACLE to the program that asks Mihomo's own readers
 #
-# Both speak on standard error in whole sentences and return non-zero when the
+# They speak on standard error in whole sentences and return non-zero when the
 # caller cannot go on.
 
 MIHOMO_VERSION=v1.19.30
 
 DEPS_BUILD="gcc cmake ninja-build pkg-config libev-dev libcurl4-openssl-dev libyaml-dev libcjson-dev libipset-dev
-	libcap-ng-dev libinih-dev libmnl-dev libc-ares-dev libseccomp-dev libcmocka-dev nettle-dev"
+	libcap-ng-dev libinih-dev libmnl-dev libc-ares-dev libidn2-dev libseccomp-dev libcmocka-dev nettle-dev"
 DEPS_RUN="iptables ipset nftables iproute2 conntrack util-linux kmod procps python3 curl ca-certificates"
-DEPS_CHECK="clang clang-tidy clang-format libclang-rt-14-dev valgrind mandoc"
+DEPS_CHECK="clang clang-tidy clang-format libclang-rt-14-dev valgrind mandoc nsd"
 
-# install_packages [all]: with `all` also what only the static stages of tests/run need.
+# install_packages [all]: with `all` also what only tests/run needs.
 install_packages()
 {
 	local package missing=() wanted="$DEPS_BUILD $DEPS_RUN"
@@ -68,11 +69,43 @@ find_mihomo()
 		return 1
 	fi
 	echo "Building Mihomo $MIHOMO_VERSION once with $(go env GOVERSION), about 4 minutes; it is kept in $kept" >&2
-	mkdir -p "$cache" &&
-		(cd "$1/tests/mihomo" && go build -mod=readonly -buildvcs=false -tags with_gvisor -trimpath \
-			-o "$kept.new" github.com/metacubex/mihomo) </dev/null >&2 &&
-		mv "$kept.new" "$kept" || { echo "Mihomo could not be built; set MIHOMO=/path/to/mihomo instead." >&2; return 1; }
+	deps_go_build "$1" github.com/metacubex/mihomo "$kept" ||
+		{ echo "Mihomo could not be built; set MIHOMO=/path/to/mihomo instead." >&2; return 1; }
 	export MIHOMO=$kept
+}
+
+# deps_go_build SOURCE_DIR PACKAGE RESULT: of the pinned module; the same flags for all, so that they share Go's cache.
+deps_go_build()
+{
+	mkdir -p "$(dirname "$3")" &&
+		(cd "$1/tests/mihomo" && go build -mod=readonly -buildvcs=false -tags with_gvisor -trimpath \
+			-o "$3.new" "$2") </dev/null >&2 &&
+		mv "$3.new" "$3"
+}
+
+# find_oracle SOURCE_DIR: $ORACLE, the cache, or a build by Go. The cache's key is the source and the module's version.
+find_oracle()
+{
+	local cache=${CLASHSUP_CACHE:-/var/cache/clashsup} key kept
+
+	key=$(cd "$1/tests/mihomo" && cat go.mod go.sum oracle/*.go | sha256sum | cut -c 1-16)
+	kept=$cache/oracle-$key
+	if [ -n "${ORACLE:-}" ]; then
+		[ -x "$ORACLE" ] && export ORACLE && return 0
+		echo "ORACLE=$ORACLE is not an executable file." >&2
+		return 1
+	fi
+	export ORACLE=$kept
+	[ -x "$ORACLE" ] && return 0
+	unset ORACLE
+	if ! deps_find_go; then
+		echo "The oracle needs Go 1.20 or newer to be built; or set ORACLE=/path/to/it." >&2
+		return 1
+	fi
+	echo "Building the oracle once, 10 seconds to 4 minutes; it is kept in $kept" >&2
+	rm -f "$cache"/oracle-*
+	deps_go_build "$1" ./oracle "$kept" || { echo "The oracle could not be built." >&2; return 1; }
+	export ORACLE=$kept
 }
 
 # sudo's PATH often lacks the directory where Go's own archive goes.

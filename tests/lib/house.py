@@ -134,11 +134,11 @@ class House:
     def _net(self, verb, *args):
         subprocess.run([os.path.join(LIB, "net.sh"), verb, self.prefix, *args], check=True)
 
-    def set_zone(self, names, silent=False):
-        """What the DNS server of the sandbox answers from now on."""
+    def set_zone(self, names, silent=False, ttl=5, delay=0):
+        """What the DNS server of the sandbox answers from now on, and after how many seconds."""
         fresh = self.zone_file + ".new"
         with open(fresh, "w", encoding="utf-8") as f:
-            json.dump({"names": names, "silent": silent}, f)
+            json.dump({"names": names, "silent": silent, "ttl": ttl, "delay": delay}, f)
         os.rename(fresh, self.zone_file)
 
     # ---- programs in a namespace ----

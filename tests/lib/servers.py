@@ -10,7 +10,7 @@ Serves, each on the addresses of tests/lib/net.sh:
   socks5  port 1080 on .8: CONNECT and UDP ASSOCIATE; what it dials has .8 as
           its source, so the echo server sees at once what was proxied.
   dns     UDP and TCP port 53 on .53, from ZONE_FILE, which is read again for
-          each query: {"names": {"host": ["address", ...]}, "silent": false}.
+          each query: {"names": {"host": ["address", ...]}, "silent": false, "ttl": 5, "delay": 0}.
   http    TCP port 8080 on .2: the echo's JSON line as an HTTP answer.
   silent  TCP port 8081 on .2: accepts, reads, never answers.
 
@@ -87,11 +87,11 @@ class Zone:
         self.path = path
 
     def answer(self, query):
-        """The answer's bytes, or None for silence."""
+        """The answer's bytes, or None for silence, and the seconds to wait with it."""
         with open(self.path, encoding="utf-8") as f:
             zone = json.load(f)
         if zone.get("silent"):
-            return None
+            return None, 0
         end = 12
         labels = []
         while query[end]:
@@ -105,9 +105,10 @@ class Zone:
             address = ipaddress.ip_address(text)
             if qtype == (1 if address.version == 4 else 28):
                 packed = address.packed
-                records.append(struct.pack("!HHHIH", 0xC00C, qtype, 1, 5, len(packed)) + packed)
+                records.append(struct.pack("!HHHIH", 0xC00C, qtype, 1, zone.get("ttl", 5), len(packed)) + packed)
         flags = 0x8180 if known is not None else 0x8183
-        return query[:2] + struct.pack("!HHHHH", flags, 1, len(records), 0, 0) + question + b"".join(records)
+        text = query[:2] + struct.pack("!HHHHH", flags, 1, len(records), 0, 0) + question + b"".join(records)
+        return text, zone.get("delay", 0)
 
 
 class DnsUdp(asyncio.DatagramProtocol):
@@ -118,14 +119,17 @@ class DnsUdp(asyncio.DatagramProtocol):
         self.transport = transport
 
     def datagram_received(self, data, addr):
-        if answer := self.zone.answer(data):
-            self.transport.sendto(answer, addr)
+        answer, delay = self.zone.answer(data)
+        if answer:
+            asyncio.get_running_loop().call_later(delay, self.transport.sendto, answer, addr)
 
 
 async def dns_tcp(zone, reader, writer):
     try:
         (length,) = struct.unpack("!H", await reader.readexactly(2))
-        if answer := zone.answer(await reader.readexactly(length)):
+        answer, delay = zone.answer(await reader.readexactly(length))
+        await asyncio.sleep(delay)
+        if answer:
             writer.write(struct.pack("!H", len(answer)) + answer)
             await writer.drain()
         else:

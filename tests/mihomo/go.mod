@@ -2,7 +2,10 @@ module clashsup/tests/mihomo
 
 go 1.20
 
-require github.com/metacubex/mihomo v1.19.30
+require (
+	github.com/metacubex/mihomo v1.19.30
+	gopkg.in/yaml.v3 v3.0.1
+)
 
 require (
 	github.com/RyuaNerin/go-krypto v1.3.0 // indirect
@@ -136,5 +139,4 @@ require (
 	golang.org/x/time v0.10.0 // indirect
 	golang.org/x/tools v0.24.0 // indirect
 	google.golang.org/protobuf v1.34.2 // indirect
-	gopkg.in/yaml.v3 v3.0.1 // indirect
 )

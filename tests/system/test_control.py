@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 
-from house import FAR4, HouseCase, alive
+from house import FAR4, RELAY, HouseCase, alive, config
 
 
 class TheClient(HouseCase):
@@ -38,7 +38,7 @@ class TheClient(HouseCase):
         self.assertEqual(status["backends"]["iptables"], "ok")
         self.assertLessEqual({"ok", "latency_ms", "fails"}, set(status["probe"]))
         self.assertLessEqual(
-            {"running", "last", "duration_ms", "endpoints", "names", "unresolved", "skipped"}, set(status["extract"])
+            {"running", "last", "duration_ms", "endpoints", "names", "unresolved", "skipped", "missed"}, set(status["extract"])
         )
         self.assertIsInstance(status["warnings"], list)
 
@@ -62,10 +62,12 @@ class TheClient(HouseCase):
         self.assertFalse(alive(pid))
         self.assertVia("proxied", "client", "tcp", FAR4)
 
-    def test_ips_lists_the_addresses(self):
-        sup = self.armed()
-        sup.wait_members({"45.45.45.8"})
-        self.assertIn("45.45.45.8", sup.ctl("ips").split())
+    def test_ips_lists_the_addresses_in_order(self):
+        nodes = [f"{{name: n{i}, type: socks5, server: 45.50.0.{i}, port: 1080}}" for i in (30, 4, 100)]
+        sup = self.armed(config(proxies=[RELAY, *nodes]))
+        wanted = ["45.45.45.8", "45.50.0.4", "45.50.0.30", "45.50.0.100"]
+        sup.wait_members(set(wanted))
+        self.assertEqual(sup.ctl("ips").split(), wanted)
 
     def test_anybody_may_ask_the_status_but_not_act(self):
         sup = self.armed()

@@ -7,6 +7,7 @@ import http.server
 import ipaddress
 import json
 import os
+import resource
 import shutil
 import socket
 import socketserver
@@ -17,11 +18,12 @@ import tempfile
 import threading
 import time
 import unittest
+import urllib.parse
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("CLASHSUP_BUILD") or os.environ.get("CLASHSUP_BUILD_DIR") or os.path.join(ROOT, "build")
 HELPER = os.path.join(BUILD, "clashsup-helper")
-SETTING, ADDRESS, UNRESOLVED, FRESH, SOURCE, SUMMARY, HEALTH, DIALLED, NOTE = range(1, 10)
+SETTING, ADDRESS, UNRESOLVED, FRESH, NAME, SOURCE, SUMMARY, HEALTH, DIALLED, NOTE = range(1, 11)
 SET = {1: "tproxy-port", 2: "listener", 3: "allow-lan", 4: "bind-address", 5: "routing-mark", 6: "iptables", 7: "tun",
        8: "ipv6", 9: "fake-ip", 10: "dns-listen", 11: "controller-unix", 12: "watch", 13: "append"}
 
@@ -33,8 +35,8 @@ def fnv(text):
     return h or 1
 
 
-def records(data):
-    """The records in a byte string, as tuples; anything left over is a failure."""
+def records(data, ttl=False):
+    """The records in a byte string, as tuples; anything left over is a failure. ttl: addresses with theirs, last."""
     at = 0
     while at < len(data):
         version, kind, length = struct.unpack_from(">BBH", data, at)
@@ -47,7 +49,8 @@ def records(data):
             yield kind, payload[0], payload[1:].decode()
         elif kind == ADDRESS:
             size = (4, 16)[payload[0]]
-            yield (kind, str(ipaddress.ip_address(payload[1:1 + size])), *struct.unpack(">II", payload[1 + size:-4]))
+            yield (kind, str(ipaddress.ip_address(payload[1:1 + size])),
+                   *struct.unpack(">III", payload[1 + size:])[:None if ttl else 2])
         elif kind == DIALLED:
             yield kind, str(ipaddress.ip_address(payload[1:]))
         elif kind in (UNRESOLVED, FRESH):
@@ -63,11 +66,15 @@ def records(data):
 
 
 class Dns(threading.Thread):
-    """A name server on loopback, UDP and TCP: {name: {"A": [...], "AAAA": [...]}}; None = stays silent."""
+    """A name server on loopback, UDP and TCP: {name: {"A": [...], "AAAA": [...], "rcode": N}}; None = stays silent.
 
-    def __init__(self, names, big=()):
+    By UDP each answer is late by `delay` seconds, and `lost(n)` says whether the n-th question is lost; a connection
+    is closed after `most` answers."""
+
+    def __init__(self, names, big=(), delay=0, lost=lambda n: False, most=1 << 30):
         super().__init__(daemon=True)
         self.names, self.big, self.asked = names, set(big), []
+        self.delay, self.lost, self.most, self.seen = delay, lost, most, 0
         for _ in range(50):
             self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             self.udp.bind(("127.0.0.1", 0))
@@ -95,7 +102,7 @@ class Dns(threading.Thread):
         if known is None:
             return None
         found = known.get(kind, [])
-        flags = 0x8180 | (0 if name in self.names else 3)
+        flags = 0x8180 | (known.get("rcode", 0) if name in self.names else 3)
         if over_udp and name in self.big:
             flags, found = flags | 0x0200, []
         body = b""
@@ -112,9 +119,16 @@ class Dns(threading.Thread):
                 return
             if not query: # close() woke us
                 return
-            reply = self.answer(query, True)
+            self.seen += 1
+            reply = None if self.lost(self.seen) else self.answer(query, True)
             if reply:
-                self.udp.sendto(reply, peer)
+                threading.Timer(self.delay, self.send, (reply, peer)).start()
+
+    def send(self, reply, peer):
+        try:
+            self.udp.sendto(reply, peer)
+        except OSError:
+            pass
 
     def serve_tcp(self):
         while True:
@@ -122,9 +136,11 @@ class Dns(threading.Thread):
                 peer, _ = self.tcp.accept()
             except OSError:
                 return
-            with peer:
-                while size := peer.recv(2):
-                    reply = self.answer(peer.recv(struct.unpack(">H", size)[0]), False)
+            with peer, peer.makefile("rb") as questions:
+                for _ in range(self.most):
+                    if not (size := questions.read(2)):
+                        break
+                    reply = self.answer(questions.read(struct.unpack(">H", size)[0]), False)
                     peer.sendall(struct.pack(">H", len(reply)) + reply)
 
     def close(self):
@@ -137,12 +153,13 @@ class Dns(threading.Thread):
 
 
 class Api(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """Mihomo's API on a UNIX socket: /version with a status and a delay, /dns/query from a table."""
+    """Mihomo's API on a UNIX socket: /version with a status and a delay, /dns/query from a table, more by path."""
     daemon_threads = True
     request_queue_size = 128
 
     def __init__(self, path, names=None):
         self.status, self.delay, self.accepted, self.names, self.patched = 200, 0.0, 0, names or {}, []
+        self.answers, self.asked = {}, []  # path: object, bytes, or None for 404; paths
         api = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -151,6 +168,12 @@ class Api(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
             def do_GET(self):
                 time.sleep(api.delay)
                 body, status = b'{"meta":true}', api.status
+                api.asked.append(self.path)
+                path = urllib.parse.unquote(self.path)
+                if path in api.answers:
+                    answer = api.answers[path]
+                    status = 404 if answer is None else 200
+                    body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
                 if self.path.startswith("/dns/query?name="):
                     name, kind = self.path.split("name=")[1].split("&type=")
                     known = api.names.get(name)
@@ -269,7 +292,7 @@ class Extract(Case):
         self.assertEqual(next(r for r in found if r[0] == ADDRESS)[1], "198.51.100.7")
         self.assertEqual(of(UNRESOLVED, found), [(source, fnv("gone.example"))])
         self.assertEqual([r[0] for r in found[-2:]], [SOURCE, SUMMARY])
-        self.assertEqual(found[-2][1:], (source, True))
+        self.assertEqual(found[-2][1:], (source, False))  # for one bad entry Mihomo keeps what it had
         self.assertEqual(found[-1][1:], (4, 2, 1, 1, 1))
         notes = "\n".join(text for _, text in of(NOTE, found))
         self.assertIn("gone.example: no such name", notes)
@@ -355,6 +378,14 @@ proxy-providers:
         self.assertEqual(len(of(ADDRESS, self.extract())), 1)
         self.assertFalse([a for a in dns.asked if a[2]])
 
+    def test_a_server_that_closes_its_connections_is_asked_on(self):
+        names = {f"n{i}.example": {"A": [f"203.0.113.{i + 1}"]} for i in range(200)}
+        dns = self.dns(names, most=20)
+        self.write("config.yaml", f"dns: {{enable: true, proxy-server-nameserver: ['tcp://127.0.0.1:{dns.port}']}}\n"
+                   "proxies:\n" + "".join(f"- {{server: {n}}}\n" for n in names))
+        found = self.extract()
+        self.assertEqual((len(of(ADDRESS, found)), of(UNRESOLVED, found)), (200, []))
+
     def test_silence_costs_one_name_its_time_and_the_others_nothing(self):
         dns = self.dns({"dead.example": None, **{f"n{i}.example": {"A": [f"203.0.113.{i}"]} for i in range(1, 201)}})
         self.write("config.yaml", "proxies:\n- {server: dead.example}\n" +
@@ -383,6 +414,84 @@ proxy-providers:
         self.assertLess(time.monotonic() - begin, 1)
         self.assertEqual(len(of(UNRESOLVED, found)), 1)
 
+    def test_all_servers_are_asked_and_their_answers_are_united(self):
+        one, two = self.dns({"a.example": {"A": ["203.0.113.1"]}}), self.dns({"a.example": {"A": ["203.0.113.2"]}})
+        self.write("config.yaml", "proxies: [{server: a.example}]")
+        found = self.extract("--resolver", f"127.0.0.1:{one.port},127.0.0.1:{two.port}")
+        self.assertEqual(sorted(a[0] for a in of(ADDRESS, found)), ["203.0.113.1", "203.0.113.2"])
+
+    def test_a_dead_server_beside_a_living_one_costs_a_moment(self):
+        names = {f"n{i}.example": {"A": [f"203.0.113.{i + 1}"]} for i in range(200)}
+        dead, living = self.dns(dict.fromkeys(names)), self.dns(names)
+        self.write("config.yaml", "proxies:\n" + "".join(f"- {{server: {n}}}\n" for n in names))
+        begin = time.monotonic()
+        found = self.extract("--resolver", f"127.0.0.1:{dead.port},127.0.0.1:{living.port}")
+        self.assertLess(time.monotonic() - begin, 3)
+        self.assertEqual(len(of(ADDRESS, found)), 200)
+
+    def test_an_answer_that_comes_late_counts(self):
+        dns = self.dns({"a.example": {"A": ["203.0.113.1"]}}, delay=1.2)
+        self.write("config.yaml", "proxies: [{server: a.example}]")
+        self.assertEqual(len(of(ADDRESS, self.extract("--resolver", f"127.0.0.1:{dns.port}"))), 1)
+
+    def test_a_lossy_server_is_asked_again(self):
+        names = {f"n{i}.example": {"A": [f"203.0.113.{i + 1}"]} for i in range(100)}
+        dns = self.dns(names, lost=lambda n: n % 3 == 0)
+        self.write("config.yaml", "proxies:\n" + "".join(f"- {{server: {n}}}\n" for n in names))
+        found = self.extract("--resolver", f"127.0.0.1:{dns.port}")
+        self.assertEqual((len(of(ADDRESS, found)), of(UNRESOLVED, found)), (100, []))
+
+    def test_each_failure_has_its_reason(self):
+        dns = self.dns({"fail.example": {"rcode": 2}, "refuse.example": {"rcode": 5}, "none.example": {},
+                        "mute.example": None})
+        self.write("config.yaml", "proxies: [{server: fail.example}, {server: refuse.example}, {server: none.example},"
+                   " {server: mute.example}, {server: gone.example}, {server: a..b}]")
+        found = self.extract("--resolver", f"127.0.0.1:{dns.port}", "--name-timeout", "1000")
+        reasons = dict(text.split(": ", 1) for _, text in of(NOTE, found))
+        self.assertEqual(reasons, {
+            "fail.example": "the name server failed (SERVFAIL)", "refuse.example": "the name server refused",
+            "none.example": "no address", "mute.example": "no answer in time", "gone.example": "no such name",
+            "a..b": "not a name that can be asked for"})
+
+    def test_a_name_beyond_ascii_is_asked_for_in_both_forms(self):
+        dns = self.dns({"b\u00fccher.example": {"A": ["203.0.113.1"]},
+                        "xn--bcher-kva.example": {"A": ["203.0.113.2"]}, "b\u00fc.example": {}})
+        self.write("config.yaml", "proxies: [{server: b\u00fccher.example}, {server: \u2602\ufe0f.-b\u00fc-.example}]")
+        found = self.extract("--resolver", f"127.0.0.1:{dns.port}")
+        self.assertEqual(sorted(a[0] for a in of(ADDRESS, found)), ["203.0.113.1", "203.0.113.2"])
+        self.assertEqual(len(of(UNRESOLVED, found)), 1)
+
+    def test_patterns_of_hosts_answer_and_a_policy_chooses_the_server(self):
+        usual, other = self.dns({"a.example": {"A": ["203.0.113.1"]}}), self.dns({"x.b.example": {"A": ["203.0.113.2"]}})
+        self.write("config.yaml", f"""
+hosts: {{'+.c.example': 203.0.113.3, d.example: x.c.example}}
+dns:
+  enable: true
+  proxy-server-nameserver: ['127.0.0.1:{usual.port}']
+  proxy-server-nameserver-policy: {{'+.b.example': 'tcp://127.0.0.1:{other.port}'}}
+proxies: [{{server: a.example}}, {{server: x.b.example}}, {{server: y.z.c.example}}, {{server: d.example}}]
+""")
+        found = self.extract()
+        self.assertEqual(sorted({a[0] for a in of(ADDRESS, found)}), ["203.0.113.1", "203.0.113.2", "203.0.113.3"])
+        self.assertEqual(of(UNRESOLVED, found), [])
+        self.assertEqual({name for name, _, _ in usual.asked}, {"a.example"})
+
+    def test_without_the_api_its_servers_are_asked(self):
+        dns = self.dns({"a.example": {"A": ["203.0.113.1"]}})
+        self.write("config.yaml", f"dns: {{enable: true, nameserver: ['127.0.0.1:{dns.port}', 'tls://1.1.1.1']}}\n"
+                   "proxies: [{server: a.example}]")
+        found = self.extract("--api", os.path.join(self.home, "nobody.sock"))
+        self.assertEqual([a[0] for a in of(ADDRESS, found)], ["203.0.113.1"])
+
+    def test_a_network_without_an_answer_is_given_up(self):
+        names = [f"n{i}.example" for i in range(1000)]
+        dns = self.dns(dict.fromkeys(names))
+        self.write("config.yaml", "proxies:\n" + "".join(f"- {{server: {n}}}\n" for n in names))
+        begin = time.monotonic()
+        found = self.extract("--resolver", f"127.0.0.1:{dns.port}", "--name-timeout", "500")
+        self.assertLess(time.monotonic() - begin, 4)
+        self.assertEqual(len(of(UNRESOLVED, found)), 1000)
+
     def test_mihomo_is_asked_over_its_socket(self):
         api = self.api(names={"m.example": {"A": ["203.0.113.1"], "AAAA": ["2001:db8::2"]}})
         config = "dns: {enable: true, nameserver: ['https://doh.example/dns-query']}\n"
@@ -407,7 +516,7 @@ proxy-providers:
         self.assertEqual(found[-1], (SUMMARY, 0, 0, 0, 0, 1))
 
 
-class Probe(Case):
+class ProbeCase(Case):
     def start(self, path, interval, timeout, *options):
         p = subprocess.Popen([HELPER, "probe", *options, path, str(interval), str(timeout)], stdin=subprocess.PIPE,
                              stdout=subprocess.PIPE)
@@ -416,11 +525,16 @@ class Probe(Case):
         self.addCleanup(p.stdout.close)
         return p
 
-    def stop(self, p):
+    def told(self, p):
         p.stdin.close()
         data = p.stdout.read()
         self.assertEqual(p.wait(10), 0)
-        return of(HEALTH, records(data))
+        return list(records(data))
+
+
+class Probe(ProbeCase):
+    def stop(self, p):
+        return of(HEALTH, self.told(p))
 
     def test_each_answer_is_a_record_on_a_connection_of_its_own(self):
         api = self.api()
@@ -440,7 +554,7 @@ class Probe(Case):
 
     def test_nobody_listening_is_told_at_once(self):
         p = self.start(os.path.join(self.home, "none.sock"), 100, 1000)
-        time.sleep(0.35)
+        time.sleep(0.7)  # time for twice as many
         found = self.stop(p)
         self.assertGreaterEqual(len(found), 3)
         self.assertEqual({(ok, status) for ok, status, _ in found}, {(False, 0)})
@@ -482,6 +596,159 @@ class Probe(Case):
             self.assertLess(each_ms, 0.5)
 
 
+def proxy(name, kind, **more):
+    return {"name": name, "type": kind, "provider-name": "", "dialer-proxy": "", "smux": False, "alive": True,
+            "history": [], **more}
+
+
+def connection(leaf, remote, provider="", destination="198.51.100.1", kind="TProxy"):
+    return {"metadata": {"network": "tcp", "type": kind, "destinationIP": destination, "remoteDestination": remote},
+            "chains": [leaf, "G"], "providerChains": [provider, ""]}
+
+
+class Witness(ProbeCase):
+    def connections(self, api, *them):
+        api.answers["/connections"] = {"downloadTotal": 1, "connections": list(them) or None}
+
+    def watch(self, seconds, api, interval=1000):
+        p = self.start(api.server_address, interval, 1000)
+        time.sleep(seconds)
+        return p
+
+    def looked(self, api, times, timeout=20):
+        """So many looks have begun, and had time for their questions."""
+        end = time.monotonic() + timeout
+        while api.asked.count("/connections") < times and time.monotonic() < end:
+            time.sleep(0.05)
+        time.sleep(0.5)
+
+    def dialled(self, p):
+        found = self.told(p)
+        self.assertTrue(of(HEALTH, found) and all(ok for ok, _, _ in of(HEALTH, found)), found)
+        return [a for (a,) in of(DIALLED, found)]
+
+    def test_what_is_dialled_is_told_once_and_nothing_else_is(self):
+        api = self.api()
+        self.connections(
+            api,
+            connection("s", "203.0.113.1"), connection("s", "203.0.113.1"), connection("s", "2001:db8::1"),
+            connection("p s/1", "203.0.113.2", provider="prov a/b"),
+            connection("s", "203.0.113.3", provider="other"),  # same name, another provider's
+            connection("DIRECT", "203.0.113.4"), connection("wg", "203.0.113.5"), connection("mux", "203.0.113.6"),
+            connection("behind", "203.0.113.7"),
+            connection("up", "203.0.113.8", kind="Inner", destination="203.0.113.9"),  # the hop before "behind"
+            connection("s", "s.example"), connection("s", "127.0.0.1"), connection("s", "::"), connection("s", ""),
+            connection("s", "203.0.113.10", destination="203.0.113.10"), connection("gone", "203.0.113.11"))
+        api.answers.update({
+            "/proxies/s": proxy("s", "Shadowsocks"), "/proxies/up": proxy("up", "Socks5"),
+            "/providers/proxies/prov a/b/p s/1": proxy("p s/1", "Trojan", **{"provider-name": "prov a/b"}),
+            "/providers/proxies/other/s": proxy("s", "Direct", **{"provider-name": "other"}),
+            "/proxies/DIRECT": proxy("DIRECT", "Direct"), "/proxies/wg": proxy("wg", "WireGuard"),
+            "/proxies/mux": proxy("mux", "Vmess", smux=True), "/proxies/gone": None,
+            "/proxies/behind": proxy("behind", "Shadowsocks", **{"dialer-proxy": "up"})})
+        p = self.watch(6, api)
+        self.looked(api, 2)
+        self.assertEqual(api.asked.count("/connections"), 2)
+        self.assertEqual(sorted(self.dialled(p)), ["2001:db8::1", "203.0.113.1", "203.0.113.2", "203.0.113.8"])
+        self.assertEqual(api.asked.count("/proxies/s"), 1, "a proxy is known for a while")
+        self.assertEqual(api.asked.count("/proxies/DIRECT"), 1)
+
+    def test_what_was_told_is_forgotten_with_its_mihomo(self):
+        api = self.api()
+        self.connections(api, connection("s", "203.0.113.1"))
+        api.answers["/proxies/s"] = proxy("s", "Snell")
+        p = self.watch(1, api)
+        self.looked(api, 1)
+        p.stdin.write(b"n\0\0")
+        p.stdin.flush()
+        self.looked(api, 2)
+        self.assertEqual(self.dialled(p), ["203.0.113.1", "203.0.113.1"])
+        self.assertEqual(api.asked.count("/proxies/s"), 2)
+
+    def test_answers_that_make_no_sense_tell_nothing_and_harm_no_probe(self):
+        for answer in (None, b"{", b"[" * 5000, {"connections": [{"chains": "x"}, 7]},
+                       {"connections": [connection("s", "203.0.113.1")]}):
+            with self.subTest(answer=str(answer)[:40]):
+                api = self.api()
+                api.answers = {"/connections": answer, "/proxies/s": b"nonsense"}
+                p = self.watch(1, api)
+                self.looked(api, 1)
+                self.assertIn("/connections", api.asked)
+                self.assertEqual(self.dialled(p), [])
+                api.shutdown()
+                api.server_close()
+                os.unlink(api.server_address)
+
+    def test_a_list_beyond_4_MiB_is_left_unread_and_told(self):
+        api = self.api()
+        api.answers = {"/connections": b'{"connections":[' + b" " * (4 << 20) + b"]}"}
+        p = self.watch(1, api, interval=100)
+        self.looked(api, 1)
+        found = self.told(p)
+        self.assertIn("too long", of(NOTE, found)[0][1])
+        self.assertTrue(all(ok and us < 200000 for ok, _, us in of(HEALTH, found)), found)
+
+    def test_many_connections_delay_no_probe_and_leave_no_memory_behind(self):
+        api = self.api()
+        many = [connection("DIRECT", f"203.0.{i >> 8}.{i & 255}") for i in range(10000)]
+        self.connections(api, *many, connection("s", "203.0.113.1"))
+        api.answers["/connections"] = json.dumps(api.answers["/connections"]).encode()
+        api.answers.update({"/proxies/DIRECT": proxy("DIRECT", "Direct"), "/proxies/s": proxy("s", "Vless")})
+        p = self.watch(1.5, api, interval=100)
+
+        def rss():
+            with open(f"/proc/{p.pid}/status") as f:
+                return next(int(line.split()[1]) for line in f if line.startswith("VmRSS"))
+        before = rss()
+        self.looked(api, 1)
+        time.sleep(1)
+        after = rss()
+        found = self.told(p)
+        self.assertEqual(of(DIALLED, found), [("203.0.113.1",)])
+        print(f"RSS {before} kB before a look at 10,000 connections, {after} kB after it", file=sys.stderr)
+        if "SANITIZE" not in flags():
+            self.assertLess(after, before + 2048)
+            self.assertTrue(all(ok and us < 300000 for ok, _, us in of(HEALTH, found)), of(HEALTH, found))
+
+
+class Usage(Case):
+    def ranks(self, socket_path, *names, wait=500):
+        ranks = os.path.join(BUILD, "tests", "ranks")
+        run = subprocess.run([ranks, socket_path, str(wait), *names], stdout=subprocess.PIPE, timeout=20, check=True)
+        return [int(line) for line in run.stdout.split()]
+
+    def test_in_use_comes_before_tested_and_that_before_the_rest(self):
+        api = self.api()
+        tested = [{"time": "2026-01-02T03:04:05Z", "delay": 20}]
+        api.answers = {
+            "/group": {"proxies": [
+                proxy("G", "Selector", now="H"), proxy("H", "URLTest", now="leaf"), proxy("P", "Fallback", now="far"),
+                proxy("C1", "Selector", now="C2"), proxy("C2", "Selector", now="C1")]},
+            "/connections": {"connections": [connection("live", "203.0.113.1")]},
+            "/proxies": {"proxies": {p["name"]: p for p in (
+                proxy("leaf", "Trojan"), proxy("live", "Trojan"), proxy("tested", "Trojan", history=tested),
+                proxy("dead", "Trojan", history=tested, alive=False), proxy("idle", "Trojan"))}},
+            "/providers/proxies": {"providers": {"p": {"proxies": [
+                proxy("far", "Vless"), proxy("also tested", "Vless", history=tested)]}}}}
+        names = ["leaf", "far", "live", "tested", "also tested", "dead", "idle", "nobody", "C1"]
+        self.assertEqual(self.ranks(api.server_address, *names), [0, 0, 0, 1, 1, 2, 2, 2, 2])
+
+    def test_without_an_answer_all_are_the_rest_within_half_a_second(self):
+        api = self.api()
+        self.assertEqual(self.ranks(api.server_address, "a"), [2])
+        api.delay = 2
+        for path in (os.path.join(self.home, "none.sock"), api.server_address):
+            begin = time.monotonic()
+            self.assertEqual(self.ranks(path, "a", wait=60000), [2])
+            self.assertLess(time.monotonic() - begin, 0.9)
+
+    def test_a_part_of_the_answers_is_better_than_none(self):
+        api = self.api()
+        api.answers = {"/group": {"proxies": [proxy("G", "Selector", now="a")]}, "/proxies": b" " * (5 << 20),
+                       "/connections": b"{"}
+        self.assertEqual(self.ranks(api.server_address, "a", "b"), [0, 2])
+
+
 class List(Case):
     def test_json_has_the_endpoints_the_addresses_and_what_was_skipped(self):
         path = self.write("p.yaml", "proxies:\n- {name: \"n\\n\", type: hysteria2, server: n1.example, port: 443,"
@@ -490,8 +757,8 @@ class List(Case):
         self.assertEqual(out["version"], 1)
         self.assertEqual(out["endpoints"], [
             {"host": "n1.example", "port": 443, "ports": "443,5000-6000", "transport": "udp", "kind": "server",
-             "name": "n\n", "file": path, "line": 2},
-            {"host": "2001:db8::1", "port": None, "ports": None, "transport": "udp", "kind": "ip", "name": "",
+             "name": "n\n", "dialer-proxy": None, "file": path, "line": 2},
+            {"host": "2001:db8::1", "port": None, "ports": None, "transport": "udp", "kind": "ip", "name": "", "dialer-proxy": None,
              "file": path, "line": 3}])
         self.assertEqual(out["addresses"], ["2001:db8::1"])
         self.assertEqual(out["skipped"], [{"file": path, "line": 4, "reason": "no server"}])
@@ -523,6 +790,12 @@ def flags():
     return ""
 
 
+def has_landlock():
+    probe = subprocess.run([sys.executable, "-c", "import ctypes,sys\n"
+                            "sys.exit(ctypes.CDLL(None).syscall(444, None, 0, 1) < 1)"])
+    return probe.returncode == 0
+
+
 class Cage(Case):
     """What must fail does fail: judged from the kernel's side, and by files that are out of reach."""
 
@@ -538,8 +811,9 @@ class Cage(Case):
         self.addCleanup(p.stdin.close)
         time.sleep(0.3)
         self.assertIsNone(p.poll())
-        with open(f"/proc/{p.pid}/status") as f:
-            return dict(line.split(":\t", 1) for line in f.read().splitlines() if ":\t" in line)
+        with open(f"/proc/{p.pid}/status") as f, open(f"/proc/{p.pid}/limits") as limits:
+            status = dict(line.split(":\t", 1) for line in f.read().splitlines() if ":\t" in line)
+            return {**status, "limits": limits.read()}
 
     def test_the_filter_is_in_force_before_any_input(self):
         for args in (["list", "-"], ["probe", os.path.join(self.home, "s"), "1000", "1000"]):
@@ -547,11 +821,10 @@ class Cage(Case):
             self.assertEqual(status["Seccomp"], "2")
             self.assertEqual(status["NoNewPrivs"], "1")
             self.assertEqual(status["Threads"], "1")
+            self.assertRegex(status["limits"], r"Max processes +0 +0 ")
 
     def test_a_provider_outside_the_allowed_directories_is_out_of_reach(self):
-        probe = subprocess.run([sys.executable, "-c", "import ctypes,sys\n"
-                                "sys.exit(ctypes.CDLL(None).syscall(444, None, 0, 1) < 1)"])
-        if probe.returncode:
+        if not has_landlock():
             print("SKIP: no Landlock in this kernel", file=sys.stderr)
             self.skipTest("no Landlock")
         other = tempfile.mkdtemp(prefix="elsewhere")
@@ -565,14 +838,59 @@ class Cage(Case):
         self.assertIn("permission", of(NOTE, found)[0][1])
         self.assertEqual(len(of(ADDRESS, self.extract("--provider-dir", other))), 1)
 
-    def test_a_call_that_is_forbidden_fails_or_kills(self):
-        cage = os.path.join(BUILD, "tests", "cage")
-        for what, want in (("read", 0), ("write", 1), ("create", 1), ("outside", 1), ("inet", 0), ("packet", 1),
-                           ("netlink", 1), ("map-code", 1), ("limits", 1), ("chmod", 1), ("fork", -31),
-                           ("thread", -31), ("exec", -31), ("kill", -31), ("ptrace", -31)):
-            run = subprocess.run([cage, what, self.home], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=10)
-            with self.subTest(what):
-                self.assertEqual(run.returncode, want, run.stderr)
+    # 0 = it worked, 1 = refused, -31 = killed for it, and what else says so. Reading, then resolving.
+    TRIES = {
+        "read": (0, 1), "file": (0, 1), "resolv.conf": (0, 1), "readlink": (0, 1),
+        "link": (1, 1), "write": (1, 1), "append": (1, 1), "truncate": (1, 1), "create": (1, 1), "tmpfile": (1, 1),
+        "outside": (1, 1), "up": (1, 1), "unlink": (1, 1), "mkdir": (1, 1), "chmod": (1, 1),
+        "inet": (1, 0), "unix": (1, 0), "socketpair": (1, 0), "connect": (1, 0), "bind": (1, 0), "send": (1, 0),
+        "packet": (1, 1), "netlink": (1, 1), "listen": (1, 1),
+        "map-code": (1, 1), "limits": (1, 1), "setuid": (1, 1), "session": (1, 1),
+        "fork": (-31, -31), "thread": (-31, -31), "exec": (-31, -31), "kill": (-31, -31), "ptrace": (-31, -31),
+        "peek": (-31, -31),
+    }
+
+    def cage(self, *args):
+        return subprocess.run([os.path.join(BUILD, "tests", "cage"), *args, self.home], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=10)
+
+    def test_each_forbidden_thing_is_refused_in_each_phase(self):
+        landlock = has_landlock()
+        if not landlock:
+            print("SKIP: no Landlock in this kernel: reading outside is not refused", file=sys.stderr)
+        self.write("file", "x")
+        os.symlink("/etc/shadow", os.path.join(self.home, "link"))
+        for what, wanted in self.TRIES.items():
+            for phase, want in zip(("reading", "resolving"), wanted):
+                if phase == "reading" and what in ("outside", "link", "up") and not landlock:
+                    continue
+                run = self.cage(phase, what)
+                with self.subTest(phase=phase, what=what):
+                    self.assertEqual(run.returncode, want, run.stderr)
+        self.assertEqual(sorted(os.listdir(self.home)), ["file", "link"])
+
+    def test_reader_and_resolver_are_two_processes(self):
+        self.write("file", "x")
+        for what, said in (("file", "well"), ("inet", "the reader ended with status 1"),
+                           ("fork", "the reader was killed by signal 31"),
+                           ("crash", "the reader was killed by signal 4")):
+            run = self.cage("split", what)
+            self.assertEqual((run.returncode, run.stdout.decode().strip()), (0, said), run.stderr)
+
+    def test_the_reader_dies_with_the_resolver(self):
+        run = self.cage("split", "wait")  # returns when nobody holds the output any more
+        self.assertEqual(run.returncode, 0, run.stderr)
+
+    def test_too_little_memory_ends_with_a_reason(self):
+        self.write("config.yaml", "# " + "x" * (50 << 20))
+
+        def limit():
+            resource.setrlimit(resource.RLIMIT_AS, (64 << 20, 64 << 20))
+
+        run = subprocess.run([HELPER, "extract", "--resolver", "127.0.0.1:9", os.path.join(self.home, "config.yaml"),
+                              self.home], stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=limit, timeout=30)
+        self.assertRegex(run.stdout + run.stderr, b"[Cc]annot allocate memory|out of memory")
+        self.assertGreaterEqual(run.returncode, 0, "it crashed")
 
 
 if __name__ == "__main__":

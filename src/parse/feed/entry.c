@@ -209,7 +209,9 @@ static void xhttp(struct entry *e)
 
 static void vless(struct entry *e)
 {
-	if (is(key(e, "network"), "xhttp"))
+	const char *network = doc_text(key(e, "network"));
+
+	if (network && strcmp(network, "xhttp") == 0)
 		xhttp(e);
 	else
 		plain_server(e);

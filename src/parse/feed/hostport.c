@@ -1,6 +1,7 @@
 #include "parse/feed/hostport.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <strings.h>
 
@@ -45,22 +46,29 @@ int hostport_parse(const char *text, char host_out[HOST_MAX], uint16_t *port_out
 	return 0;
 }
 
+/* Go's dialler takes the scheme's usual port for an empty one too. */
 int hostport_of_url(const char *url, char host_out[HOST_MAX], uint16_t *port_out)
 {
-	const char *from = strstr(url, "://"), *at;
+	bool tls = strncasecmp(url, "https://", 8) == 0;
 	char authority[2 * HOST_MAX];
+	const char *from, *at;
 	size_t len;
 
-	if (!from)
+	if (!tls && strncasecmp(url, "http://", 7) != 0)
 		return -EINVAL;
-	*port_out = strncasecmp(url, "http:", 5) == 0 ? 80 : 443;
-	from += 3;
+	for (from = url; *from && *from != '#'; from++)
+		if ((unsigned char)*from < ' ' || *from == 0x7f)
+			return -EINVAL;
+	*port_out = tls ? 443 : 80;
+	from = url + (tls ? 8 : 7);
 	len = strcspn(from, "/?#");
 	at = memrchr(from, '@', len);
 	if (at) {
 		len -= (size_t)(at + 1 - from);
 		from = at + 1;
 	}
+	if (len > 0 && from[len - 1] == ':')
+		len--;
 	if (len >= sizeof(authority))
 		return -EINVAL;
 	memcpy(authority, from, len);

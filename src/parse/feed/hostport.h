@@ -17,7 +17,7 @@ int host_clean(const char *text, char out[HOST_MAX]);
 /* "host", "host:port", "[v6]:port" or a bare IPv6 literal; *port_out is left alone without one. */
 int hostport_parse(const char *text, char host_out[HOST_MAX], uint16_t *port_out);
 
-/* The same of "scheme://[user@]authority[/...]"; the scheme's usual port without one. */
+/* The same of "http[s]://[user@]authority[/...]"; the scheme's usual port without one. */
 int hostport_of_url(const char *url, char host_out[HOST_MAX], uint16_t *port_out);
 
 #endif

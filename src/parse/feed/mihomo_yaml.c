@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "clashsup/scan.h"
+#include "parse/feed/mihomo_dns.h"
 
 #define LISTENER_PORTS_MAX 16 /* of one entry of listeners: */
 #define MARKS_MAX 64	      /* distinct routing marks */

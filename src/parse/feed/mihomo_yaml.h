@@ -1,7 +1,7 @@
 /*
  * mihomo_yaml: Mihomo's own configuration to the facts that matter here: its
- * settings, its proxies, its providers, and how it resolves its servers' names.
- * Pure: no I/O. Keys and defaults as Mihomo 1.19.30: config/config.go has them.
+ * settings, its proxies and its providers. Pure: no I/O. Keys and defaults as
+ * Mihomo 1.19.30: config/config.go has them.
  */
 #ifndef FEED_MIHOMO_YAML_H
 #define FEED_MIHOMO_YAML_H
@@ -40,36 +40,5 @@ struct mihomo_provider {
 
 typedef void (*mihomo_provider_fn)(void *ctx, const struct mihomo_provider *p);
 void mihomo_providers(struct doc *d, const char *home, mihomo_provider_fn provider, void *ctx);
-
-#define MIHOMO_SERVERS_MAX 4
-
-struct mihomo_dns_server {
-	struct addr addr;
-	uint16_t port;
-	bool tcp;
-};
-
-/* What resolves the names of proxy servers. */
-struct mihomo_dns {
-	bool enabled;
-	bool ipv6;	  /* top level: AAAA is asked for */
-	bool for_proxies; /* proxy-server-nameserver is set */
-	bool other_kinds; /* servers were left out: DoH, DoT, through a proxy and alike */
-	struct mihomo_dns_server servers[MIHOMO_SERVERS_MAX];
-	size_t n_servers;
-	struct addr_net fake[IP_FAMILIES]; /* valid where has_fake */
-	bool has_fake[IP_FAMILIES];
-};
-
-void mihomo_dns(struct doc *d, struct mihomo_dns *out);
-
-/* "ADDRESS", "ADDRESS:PORT", "udp://..." or "tcp://..."; -EINVAL for other kinds. */
-int mihomo_dns_server(const char *text, struct mihomo_dns_server *out);
-
-/*
- * Addresses that `hosts:` gives for exactly this name; names among its values count
- * when they are in `hosts:` too. How many were found, at most `max`.
- */
-size_t mihomo_hosts(struct doc *d, const char *name, struct addr *out, size_t max);
 
 #endif

@@ -12,7 +12,8 @@
 #include "parse/feed/endpoint.h"
 
 /*
- * 0 = read to its end, however many entries were found or skipped;
+ * 0 = read to its end; 1 = so too, but Mihomo refuses the whole of it for one of the
+ * skipped entries, and goes on with what the file said before;
  * -EINVAL = nothing can be said about its entries: the sink's `skipped` was told why.
  */
 int provider_parse(const char *bytes, size_t len, const struct endpoint_sink *sink);

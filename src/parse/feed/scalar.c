@@ -194,7 +194,7 @@ bool doc_flag(const struct doc_node *n)
 {
 	struct value v = resolve(n);
 
-	return v.type == TYPE_INT || v.type == TYPE_UINT ? v.u != 0 : doc_true(n);
+	return v.type == TYPE_BOOL ? v.yes : (v.type == TYPE_INT || v.type == TYPE_UINT) && v.u != 0;
 }
 
 /* In Go's texts '_' stands between digits, or behind a prefix. */

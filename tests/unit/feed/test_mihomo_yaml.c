@@ -160,84 +160,11 @@ static void a_line_is_appended_only_where_it_belongs_to_the_first_document(void 
 	doc_free(d);
 }
 
-static void name_servers_that_can_be_asked_are_found(void **state)
-{
-	static const struct {
-		const char *text, *addr; /* NULL = refused */
-		unsigned port;
-		bool tcp;
-	} rows[] = { { "192.0.2.1", "192.0.2.1", 53, false },
-		     { "192.0.2.1:5353", "192.0.2.1", 5353, false },
-		     { "udp://192.0.2.1", "192.0.2.1", 53, false },
-		     { "tcp://[2001:db8::1]:54", "2001:db8::1", 54, true },
-		     { "2001:db8::1", "2001:db8::1", 53, false },
-		     { "192.0.2.1#DIRECT", "192.0.2.1", 53, false },
-		     { "192.0.2.1#disable-ipv6=true", "192.0.2.1", 53, false },
-		     { "192.0.2.1#PROXY", NULL, 0, false },
-		     { "tls://192.0.2.1", NULL, 0, false },
-		     { "https://192.0.2.1/dns-query", NULL, 0, false },
-		     { "udp://dns.example", NULL, 0, false },
-		     { "system", NULL, 0, false },
-		     { "192.0.2.1:0", NULL, 0, false } };
-	(void)state;
-
-	for (size_t i = 0; i < COUNT(rows); i++) {
-		struct mihomo_dns_server s;
-		char text[ADDR_TEXT];
-		int r = mihomo_dns_server(rows[i].text, &s);
-
-		if ((r == 0) != (rows[i].addr != NULL))
-			fail_msg("%s", rows[i].text);
-		if (r < 0)
-			continue;
-		assert_string_equal(addr_text(&s.addr, text), rows[i].addr);
-		assert_int_equal(s.port, rows[i].port);
-		assert_int_equal(s.tcp, rows[i].tcp);
-	}
-}
-
-static void proxy_server_nameserver_goes_before_nameserver(void **state)
-{
-	struct doc *d = load("dns: {enable: true, nameserver: [192.0.2.1, 'https://x/'], proxy-server-nameserver: "
-			     "[192.0.2.9, 'tls://1.1.1.1']}");
-	struct mihomo_dns dns;
-	char text[ADDR_TEXT];
-	(void)state;
-
-	mihomo_dns(d, &dns);
-	assert_true(dns.enabled && dns.for_proxies && dns.other_kinds && dns.ipv6);
-	assert_int_equal(dns.n_servers, 1);
-	assert_string_equal(addr_text(&dns.servers[0].addr, text), "192.0.2.9");
-	doc_free(d);
-}
-
-static void hosts_answer_exact_names_and_names_of_hosts(void **state)
-{
-	struct doc *d = load("hosts:\n  a.example: 192.0.2.1\n  b.example: [192.0.2.2, '2001:db8::2']\n"
-			     "  c.example: A.example\n  d.example: elsewhere.example\n  e.example: e.example\n"
-			     "  f.example: [a.example, b.example]\n  '*.g.example': 192.0.2.3\n");
-	static const struct {
-		const char *name;
-		size_t n;
-	} rows[] = { { "a.example", 1 }, { "B.example", 2 }, { "c.example", 1 },  { "d.example", 0 },
-		     { "e.example", 0 }, { "f.example", 3 }, { "x.g.example", 0 } };
-	struct addr found[8];
-	(void)state;
-
-	for (size_t i = 0; i < COUNT(rows); i++)
-		assert_int_equal(mihomo_hosts(d, rows[i].name, found, COUNT(found)), rows[i].n);
-	assert_int_equal(mihomo_hosts(d, "f.example", found, 2), 2);
-	doc_free(d);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_setting_is_read_as_mihomo_reads_it),
 		cmocka_unit_test(a_line_is_appended_only_where_it_belongs_to_the_first_document),
-		cmocka_unit_test(name_servers_that_can_be_asked_are_found),
-		cmocka_unit_test(proxy_server_nameserver_goes_before_nameserver),
-		cmocka_unit_test(hosts_answer_exact_names_and_names_of_hosts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -51,6 +51,12 @@ static int parse(const char *bytes, struct seen *s)
 	return provider_parse(bytes, strlen(bytes), &sink);
 }
 
+/* One skipped entry of YAML is enough for Mihomo to refuse the file. */
+static int spoilt(const char *want)
+{
+	return strchr(want, '!') != NULL;
+}
+
 static void each_container_gives_its_endpoints(void **state)
 {
 	static const struct {
@@ -84,7 +90,7 @@ static void each_container_gives_its_endpoints(void **state)
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		struct seen s;
 
-		if (parse(rows[i].bytes, &s) != 0 || strcmp(s.text, rows[i].want) != 0)
+		if (parse(rows[i].bytes, &s) != spoilt(rows[i].want) || strcmp(s.text, rows[i].want) != 0)
 			fail_msg("%s: %s (%s)", rows[i].what, s.text, s.reason);
 	}
 }
@@ -97,7 +103,7 @@ static void a_bad_entry_is_skipped_with_its_line_and_the_others_go_on(void **sta
 	assert_int_equal(
 		parse("proxies:\n- {server: a.example}\n-\n  server:\n  port: 1\n- {name: last, server: b.example}\n",
 		      &s),
-		0);
+		1);
 	assert_string_equal(s.text, "a.example|0||tcp|server;!4;b.example|0||tcp|server;");
 	assert_string_equal(s.reason, "no server");
 	assert_string_equal(s.name, "last");
@@ -109,11 +115,10 @@ static void what_is_no_provider_is_refused_with_a_reason(void **state)
 	static const struct {
 		const char *bytes, *reason;
 	} rows[] = {
-		{ "", "not a YAML map" },
-		{ "c3M6Ly9hOmJAMTkyLjAuMi4xOjE=", "not a YAML map" },
-		{ "ss://YTpi@192.0.2.1:1#a\n", "not a YAML map" },
+		{ "", "empty" },
+		{ "just words\n", "neither a YAML map nor share links" },
 		{ "rules: []\n", "no proxies" },
-		{ "proxies: [\n", "not YAML (" },
+		{ "proxies: [\n", "not YAML (line " },
 		{ "-----BEGIN AGE ENCRYPTED FILE-----\nYWdl\n", "encrypted" },
 		{ "<!DOCTYPE html><title>log in</title>", "a web page" },
 		{ " \n<HTML>", "a web page" },
@@ -168,7 +173,12 @@ static void hosts_and_ports_come_apart(void **state)
 	assert_int_equal(hostport_of_url("http://u:p@a.example/x?y", host, &port), 0);
 	assert_string_equal(host, "a.example");
 	assert_int_equal(port, 80);
+	assert_int_equal(hostport_of_url("HTTPS://a.example:", host, &port), 0);
+	assert_int_equal(port, 443);
 	assert_int_equal(hostport_of_url("a.example", host, &port), -EINVAL);
+	assert_int_equal(hostport_of_url(" https://a.example", host, &port), -EINVAL);
+	assert_int_equal(hostport_of_url("https://a.example/\n", host, &port), -EINVAL);
+	assert_int_equal(hostport_of_url("ftp://a.example", host, &port), -EINVAL);
 }
 
 int main(void)

@@ -54,6 +54,7 @@ static struct report all_known(void)
 	r.extract.endpoints = 5;
 	r.extract.names = 4;
 	r.extract.unresolved = 1;
+	r.extract.missed = 2;
 	strcpy(r.waiting_for, "/etc/clash/config.yaml");
 	strcpy(r.warnings[0], "one");
 	strcpy(r.warnings[1], "two");
@@ -82,7 +83,7 @@ static void a_full_report_is_this_line(void **state)
 		"123Z\","
 		"\"updated_mono_ms\":5000},"
 		"\"extract\":{\"running\":true,\"last\":\"2023-11-14T22:13:20.123Z\",\"last_mono_ms\":5000,"
-		"\"duration_ms\":1500,\"endpoints\":5,\"names\":4,\"unresolved\":1,\"skipped\":0},"
+		"\"duration_ms\":1500,\"endpoints\":5,\"names\":4,\"unresolved\":1,\"skipped\":0,\"missed\":2},"
 		"\"waiting_for\":\"/etc/clash/config.yaml\",\"warnings\":[\"one\",\"two\"],"
 		"\"backends\":{\"iptables\":\"ok\",\"nft\":\"not built yet\"}}");
 }
@@ -104,7 +105,7 @@ static void what_is_not_known_is_null_and_no_member_is_missing(void **state)
 		"\"ipset\":{\"name\":\"clash_proxy_ips\",\"ipv4\":0,\"ipv6\":0,\"updated\":null,\"updated_mono_ms\":"
 		"null},"
 		"\"extract\":{\"running\":false,\"last\":null,\"last_mono_ms\":null,\"duration_ms\":null,"
-		"\"endpoints\":null,\"names\":null,\"unresolved\":null,\"skipped\":null},"
+		"\"endpoints\":null,\"names\":null,\"unresolved\":null,\"skipped\":null,\"missed\":0},"
 		"\"waiting_for\":null,\"warnings\":[],\"backends\":{\"iptables\":null,\"nft\":\"not built yet\"}}");
 }
 

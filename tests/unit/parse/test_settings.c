@@ -226,7 +226,7 @@ static void a_wrong_line_is_told_with_file_and_line_and_what_is_allowed(void **s
 		  "f.conf:2: on_death = closed: must be open, since closed is not built yet" },
 		{ "[probe]\ninterval = 1", "f.conf:2: interval = 1: must be a duration such as 250ms, 2s, 5m or 24h "
 					   "from 50ms to 1h" },
-		{ "[extract]\nmax_file = 5G", "f.conf:2: max_file = 5G: must be a size such as 64M from 4K to 1G" },
+		{ "[extract]\nmax_file = 5G", "f.conf:2: max_file = 5G: must be a size such as 64M from 4K to 64M" },
 		{ "[extract]\nresolver = 192.0.2.1 x",
 		  "f.conf:2: resolver = 192.0.2.1 x: must be auto, mihomo, system, or IP addresses" },
 		{ "[extract]\nresolver =", "f.conf:2: resolver = : must be auto, mihomo, system, or IP addresses" },

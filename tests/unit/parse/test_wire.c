@@ -14,7 +14,7 @@
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
-static const uint32_t many[WIRE_TYPES] = { 0, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000 };
+static const uint32_t many[WIRE_TYPES] = { 0, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000 };
 
 static struct wire_record sample(enum wire_type type)
 {
@@ -42,6 +42,13 @@ static struct wire_record sample(enum wire_type type)
 		break;
 	case WIRE_DIALLED:
 		assert_int_equal(addr_parse("203.0.113.7", &r.u.dialled), 0);
+		break;
+	case WIRE_NAME:
+		r.u.name.source = 3;
+		r.u.name.proxy = 4;
+		r.u.name.families = 2;
+		r.u.name.group = 9;
+		r.u.name.host = "n1.example";
 		break;
 	case WIRE_SOURCE:
 		r.u.source.source = 9;
@@ -161,6 +168,7 @@ static void only_the_lengths_of_a_type_are_allowed(void **state)
 		     { WIRE_ADDRESS, 2, { 0, 0 }, false },
 		     { WIRE_UNRESOLVED, 1, { 8, 8 }, false },
 		     { WIRE_FRESH, 1, { 8, 8 }, false },
+		     { WIRE_NAME, 1, { 11, 10 + WIRE_TEXT_MAX }, true },
 		     { WIRE_DIALLED, IP_V4, { 5, 5 }, false },
 		     { WIRE_DIALLED, IP_V6, { 17, 17 }, false },
 		     { WIRE_SOURCE, 1, { 5, 5 }, false },

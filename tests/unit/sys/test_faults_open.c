@@ -18,6 +18,7 @@
 #include "clashsup/io.h"
 #include "clashsup/ipset.h"
 #include "clashsup/lease.h"
+#include "clashsup/scan.h"
 #include "clashsup/watch.h"
 #include "failing.h"
 #include "netns.h"
@@ -101,15 +102,15 @@ static void a_watch_that_cannot_be_opened_is_told(void **state)
 	struct err e = ERR_INIT;
 
 	fail_call(CALL_INOTIFY_INIT1, 0, EMFILE);
-	assert_int_equal(watch_open(&w, f->loop, on_change, f, &e), -EMFILE);
+	assert_int_equal(watch_open(&w, f->loop, on_change, scan_yaml_name, f, &e), -EMFILE);
 	assert_true(call_works(CALL_INOTIFY_INIT1));
 	assert_string_equal(e.msg, "cannot watch files: Too many open files");
 	fail_allocation(0);
-	assert_int_equal(watch_open(&w, f->loop, on_change, f, &e), -ENOMEM);
+	assert_int_equal(watch_open(&w, f->loop, on_change, scan_yaml_name, f, &e), -ENOMEM);
 	assert_true(allocations_work());
 	assert_null(w);
 	assert_int_equal(descriptors(), f->open_before);
-	assert_int_equal(watch_open(&w, f->loop, on_change, f, &e), 0);
+	assert_int_equal(watch_open(&w, f->loop, on_change, scan_yaml_name, f, &e), 0);
 	watch_close(w);
 }
 
@@ -121,7 +122,7 @@ static void a_path_that_cannot_be_watched_is_told_and_the_others_are_watched_on(
 
 	touch(f->file);
 	touch(f->other);
-	assert_int_equal(watch_open(&w, f->loop, on_change, f, &e), 0);
+	assert_int_equal(watch_open(&w, f->loop, on_change, scan_yaml_name, f, &e), 0);
 	assert_int_equal(watch_add(w, f->file, &e), 0);
 	fail_calls_after(CALL_INOTIFY_ADD_WATCH, 0, ENOSPC);
 	assert_int_equal(watch_add(w, f->other, &e), -ENOSPC);
@@ -153,7 +154,7 @@ static void half_of_its_places_is_enough_to_see_a_file_replaced(void **state)
 		touch(f->file);
 		touch(f->other);
 		f->changes = 0;
-		assert_int_equal(watch_open(&w, f->loop, on_change, f, &e), 0);
+		assert_int_equal(watch_open(&w, f->loop, on_change, scan_yaml_name, f, &e), 0);
 		fail_call(CALL_INOTIFY_ADD_WATCH, n, ENOSPC);
 		assert_int_equal(watch_add(w, f->file, &e), 0);
 		assert_true(call_works(CALL_INOTIFY_ADD_WATCH));

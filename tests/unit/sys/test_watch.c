@@ -40,6 +40,11 @@ static void on_change(void *ctx, const char *path)
 	snprintf(f->last, sizeof(f->last), "%s", path);
 }
 
+static bool counts(const char *name)
+{
+	return strstr(name, ".db") == NULL;
+}
+
 static void on_limit(struct ev_loop *loop, ev_timer *w, int revents)
 {
 	(void)w;
@@ -117,7 +122,7 @@ static int set_up(void **state)
 	f->loop = ev_default_loop(0);
 	strcpy(f->dir, "/tmp/clashsup-watch-XXXXXX");
 	assert_non_null(mkdtemp(f->dir));
-	assert_int_equal(watch_open(&f->watch, f->loop, on_change, f, NULL), 0);
+	assert_int_equal(watch_open(&f->watch, f->loop, on_change, counts, f, NULL), 0);
 	*state = f;
 	return 0;
 }
@@ -319,15 +324,51 @@ static void a_write_through_another_name_is_told(void **state)
 static void a_file_that_is_written_all_the_time_is_told_about_too(void **state)
 {
 	struct fixture *f = *state;
-	int told = 0;
+	int told = 0, fd;
 
 	write_at(f, "a", "1");
 	add(f, "a");
+	fd = open(at(f, "a"), O_WRONLY | O_APPEND | O_CLOEXEC);
+	assert_true(fd >= 0);
 	for (int i = 0; i < 40; i++) {
-		write_at(f, "a", "2");
+		assert_int_equal(io_write_all(fd, "2", 1), 0);
 		told += calls_within(f, WATCH_DEBOUNCE_MS / 3);
 	}
+	close(fd);
 	assert_in_range(told, 1, 3);
+}
+
+static void a_write_that_is_complete_is_told_soon(void **state)
+{
+	struct fixture *f = *state;
+
+	write_at(f, "a", "1");
+	add(f, "a");
+	write_at(f, "a", "2");
+	assert_int_equal(calls_within(f, WATCH_SETTLED_MS / 2), 0);
+	assert_int_equal(calls_within(f, WATCH_DEBOUNCE_MS / 2), 1);
+	write_at(f, "b", "3");
+	move(f, "b", "a");
+	assert_int_equal(calls_within(f, WATCH_DEBOUNCE_MS / 2), 1);
+}
+
+static void of_a_directory_only_the_names_that_count_are_told(void **state)
+{
+	struct fixture *f = *state;
+
+	make_dir(f, "one");
+	add(f, "one");
+	write_at(f, "one/cache.db", "1");
+	assert_int_equal(calls(f), 0);
+	write_at(f, "one/a.yaml", "1");
+	assert_int_equal(calls(f), 1);
+	assert_string_equal(f->last, at(f, "one"));
+	unlink(at(f, "one/a.yaml"));
+	assert_int_equal(calls(f), 1);
+	add(f, "one/b.yaml");
+	write_at(f, "one/b.yaml", "1");
+	assert_int_equal(calls(f), 1);
+	assert_string_equal(f->last, at(f, "one/b.yaml"));
 }
 
 /* Other names fill the queue of events (16384 by default); the one that matters is lost. */
@@ -409,6 +450,8 @@ int main(void)
 		CASE(a_loop_of_symlinks_is_watched_until_it_is_undone),
 		CASE(a_write_through_another_name_is_told),
 		CASE(a_file_that_is_written_all_the_time_is_told_about_too),
+		CASE(a_write_that_is_complete_is_told_soon),
+		CASE(of_a_directory_only_the_names_that_count_are_told),
 		CASE(lost_events_count_as_a_change),
 		CASE(the_callback_may_clear_or_close),
 		CASE(a_cleared_watch_forgets_and_can_be_filled_again),

@@ -1,0 +1,356 @@
+/*
+ * The reader: files to literals, names and how to ask for them. Never a socket.
+ * Literals are told source by source; names when all sources are read, so that
+ * each is asked for once and only where its answer is not good any more.
+ */
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clashsup/io.h"
+#include "helper/extract.h"
+#include "helper/helper.h"
+#include "helper/name_rules.h"
+#include "helper/sources.h"
+#include "parse/feed/dialer.h"
+
+#define HOSTS_TTL_S 86400 /* files are read again when they change, and by the clock */
+#define HOST_ADDRS_MAX 64
+#define SKIPPED_TOLD 8 /* entries of one source */
+
+/* A host as one source names it: a literal, or a name to resolve. */
+struct target {
+	char *host; /* NULL = literal */
+	struct addr addr;
+	uint32_t source, proxy;
+	uint8_t families;
+};
+
+struct reader_run {
+	const struct extract_options *options;
+	struct sources sources;
+	struct doc *config;
+	struct name_rules rules;
+	bool rules_read;	/* the config's turn is over; it may have been unreadable */
+	struct target *targets; /* of names: sorted by host in the end */
+	size_t n, cap, first_of_source;
+	struct { /* of the source that is being read */
+		uint32_t endpoints, skipped;
+		bool overflow;	  /* some of it was left out */
+		char reason[256]; /* why the last one was skipped, where that was not told */
+	} now;
+	uint32_t (*fresh)[2]; /* sorted */
+	size_t n_fresh;
+	struct wire_summary sum;
+	unsigned notes;
+};
+
+/* ---- what a source names ---- */
+
+static void check_memory(const void *p)
+{
+	if (!p)
+		exit(1); /* no summary was sent: nothing shrinks */
+}
+
+static bool grow(struct reader_run *x)
+{
+	size_t cap = x->cap ? x->cap * 2 : 256;
+
+	if (x->n < x->cap)
+		return true;
+	if (cap > EXTRACT_TARGETS_MAX)
+		return false;
+	x->targets = reallocarray(x->targets, cap, sizeof(*x->targets));
+	check_memory(x->targets);
+	x->cap = cap;
+	return true;
+}
+
+static void fold(char *text)
+{
+	for (; *text; text++)
+		*text = (char)tolower((unsigned char)*text);
+}
+
+/* What is reached through another proxy is not dialled from here. */
+static void found(void *ctx, const struct endpoint *ep)
+{
+	struct reader_run *x = ctx;
+	struct target t = { .source = wire_hash(x->sources.path), .families = ep->families };
+
+	x->now.endpoints++;
+	if (!dialer_is_direct(x->config, ep->dialer))
+		return;
+	if (!grow(x)) {
+		x->now.skipped++;
+		if (!x->now.overflow)
+			emit_note(&x->notes, true, "%s:%u: more than %u servers, the rest is left out", x->sources.path,
+				  ep->line, EXTRACT_TARGETS_MAX);
+		x->now.overflow = true;
+		return;
+	}
+	if (addr_parse(ep->host, &t.addr) < 0) {
+		t.host = strdup(ep->host);
+		check_memory(t.host);
+		fold(t.host);
+		t.proxy = wire_hash(ep->name);
+	}
+	x->targets[x->n++] = t;
+}
+
+static void skipped(void *ctx, const char *path, uint32_t line, const char *reason)
+{
+	struct reader_run *x = ctx;
+
+	if (x->now.skipped++ < SKIPPED_TOLD)
+		emit_note(&x->notes, true, "%s:%u: %s", path, line, reason);
+	else
+		snprintf(x->now.reason, sizeof(x->now.reason), "line %u: %s", line, reason);
+}
+
+/* One bad file must not have all the room for notes; why it was refused comes last, and is told. */
+static void tell_skipped(struct reader_run *x, const char *path, bool counts)
+{
+	if (x->now.reason[0] && !counts)
+		emit_note(&x->notes, true, "%s: %s", path, x->now.reason);
+	else if (x->now.reason[0])
+		emit_note(&x->notes, true, "%s: %u more entries were skipped", path, x->now.skipped - SKIPPED_TOLD);
+	x->sum.skipped += counts ? x->now.skipped : x->now.skipped > 0;
+	x->sum.endpoints += counts ? x->now.endpoints : 0;
+}
+
+static int by_host(const void *a, const void *b)
+{
+	const struct target *x = a, *y = b;
+	int r = !x->host || !y->host ? (x->host != NULL) - (y->host != NULL) : strcmp(x->host, y->host);
+
+	if (r == 0 && !x->host)
+		r = addr_cmp(&x->addr, &y->addr);
+	if (r == 0)
+		r = (x->source > y->source) - (x->source < y->source);
+	return r ? r : (x->proxy > y->proxy) - (x->proxy < y->proxy);
+}
+
+static void tell_address(const struct target *t, const struct addr *a, uint32_t ttl_s)
+{
+	struct wire_record r = { .type = WIRE_ADDRESS };
+
+	r.u.address.addr = *a;
+	r.u.address.source = t->source;
+	r.u.address.host = t->host ? wire_hash(t->host) : 0;
+	r.u.address.ttl_s = ttl_s;
+	emit(&r);
+}
+
+static void tell_literal(struct reader_run *x, const char *path, const struct target *t)
+{
+	const struct addr *a = &t->addr;
+	char text[ADDR_TEXT];
+
+	if (addr_is_special(a) || (x->rules.dns.has_fake[a->family] && addr_in(a, &x->rules.dns.fake[a->family])))
+		emit_note(&x->notes, false, "%s: %s cannot be a server", path, addr_text(a, text));
+	else if (a->family == IP_V6 && !x->rules.dns.ipv6)
+		emit_note(&x->notes, false, "%s: %s is not dialled: ipv6 is off", path, addr_text(a, text));
+	else if (t->families >> a->family & 1)
+		tell_address(t, a, 0);
+}
+
+/* Behind the config, which comes first and may be missing. */
+static void read_rules(struct reader_run *x)
+{
+	const char *note;
+
+	if (x->rules_read)
+		return;
+	x->rules_read = true;
+	if (name_rules_read(&x->rules, x->config, x->options->resolver, true) < 0)
+		exit(1);
+	note = name_rules_note(&x->rules, x->options->api != NULL);
+	if (note && !x->options->literals)
+		emit_note(&x->notes, false, "%s", note);
+}
+
+/* Sorts what this source brought, tells its literals, keeps its names: each once. */
+static void end_of_source(void *ctx, const char *path, enum source_read how, bool warn, const char *why)
+{
+	struct reader_run *x = ctx;
+	struct target *from = x->targets + x->first_of_source, *to = from;
+	size_t n = x->n - x->first_of_source;
+
+	if (why)
+		emit_note(&x->notes, warn, "%s", why);
+	read_rules(x);
+	if (n > 0)
+		qsort(from, n, sizeof(*from), by_host);
+	for (size_t i = 0; i < n; i++) {
+		struct target *t = &from[i];
+
+		/* Of a document that could not be read to its end nothing counts. */
+		if (how == SOURCE_REFUSED || (t->host && to > from && by_host(to - 1, t) == 0))
+			free(t->host);
+		else if (t->host)
+			*to++ = *t;
+		else if (i == 0 || by_host(t - 1, t) != 0)
+			tell_literal(x, path, t);
+	}
+	x->n = (size_t)(to - x->targets);
+	x->first_of_source = x->n;
+	x->sum.sources++;
+	tell_skipped(x, path, how != SOURCE_REFUSED);
+	emit(&(struct wire_record){ .type = WIRE_SOURCE,
+				    .u.source = { wire_hash(path), how == SOURCE_WHOLE && !x->now.overflow } });
+	emit_flush();
+	memset(&x->now, 0, sizeof(x->now));
+}
+
+/* ---- names ---- */
+
+static int by_pair(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(uint32_t[2]));
+}
+
+static void read_fresh(struct reader_run *x)
+{
+	const size_t max = (size_t)EXTRACT_TARGETS_MAX * sizeof(*x->fresh);
+	cleanup_free char *bytes = NULL;
+	size_t len;
+
+	if (!x->options->fresh || io_slurp(STDIN_FILENO, max, &bytes, &len) < 0)
+		return; /* then everything is asked for */
+	x->fresh = (void *)bytes;
+	bytes = NULL;
+	x->n_fresh = len / sizeof(*x->fresh);
+	if (x->n_fresh > 0)
+		qsort(x->fresh, x->n_fresh, sizeof(*x->fresh), by_pair);
+}
+
+static bool is_fresh(const struct reader_run *x, const struct target *t)
+{
+	const uint32_t pair[2] = { t->source, wire_hash(t->host) };
+
+	return x->options->literals ||
+	       (x->n_fresh && bsearch(pair, x->fresh, x->n_fresh, sizeof(pair), by_pair) != NULL);
+}
+
+/* The targets of one name. A name is fresh when it is so for all sources that name it. */
+static void tell_name(struct reader_run *x, const struct target *t, size_t n)
+{
+	uint8_t group = dns_plan_group(&x->rules.plan, t->host);
+	bool fresh = true;
+
+	for (size_t i = 0; i < n && fresh; i++)
+		fresh = is_fresh(x, &t[i]);
+	for (size_t i = 0; i < n; i++) {
+		struct wire_record r = { .type = fresh ? WIRE_FRESH : WIRE_NAME };
+
+		if (fresh) {
+			r.u.fresh.source = t[i].source;
+			r.u.fresh.host = wire_hash(t[i].host);
+		} else {
+			r.u.name.source = t[i].source;
+			r.u.name.proxy = t[i].proxy;
+			r.u.name.families = t[i].families;
+			r.u.name.group = group;
+			r.u.name.host = t[i].host;
+		}
+		emit(&r);
+	}
+}
+
+/* Mihomo looks into `hosts:` and the system's file before it asks anybody. */
+static bool told_by_hosts(struct reader_run *x, const struct target *t, size_t n)
+{
+	struct addr addrs[HOST_ADDRS_MAX];
+	int found = hosts_find(x->rules.hosts, t->host,
+			       (uint8_t)(x->rules.dns.ipv6 ? ENDPOINT_ANY_FAMILY : 1u << IP_V4), addrs, HOST_ADDRS_MAX);
+
+	for (int i = 0; i < found; i++) {
+		for (size_t j = 0; j < n && !addr_is_special(&addrs[i]); j++)
+			tell_address(&t[j], &addrs[i], HOSTS_TTL_S);
+	}
+	return found >= 0;
+}
+
+static void tell_names(struct reader_run *x)
+{
+	if (x->n > 0)
+		qsort(x->targets, x->n, sizeof(*x->targets), by_host);
+	for (size_t i = 0, next; i < x->n; i = next) {
+		const struct target *t = &x->targets[i];
+
+		for (next = i + 1; next < x->n && strcmp(t->host, x->targets[next].host) == 0; next++)
+			;
+		x->sum.names++;
+		if (!told_by_hosts(x, t, next - i))
+			tell_name(x, t, next - i);
+	}
+}
+
+/* ---- how to ask ---- */
+
+static void setting(enum wire_setting key, const char *value)
+{
+	emit(&(struct wire_record){ .type = WIRE_SETTING, .u.setting = { .key = key, .value = value } });
+}
+
+static void tell_group(size_t index, const struct dns_group *g)
+{
+	char server[DNS_SERVER_TEXT], text[WIRE_TEXT_MAX];
+
+	if (g->api) {
+		snprintf(text, sizeof(text), "%zu api", index);
+		setting(WIRE_SET_RESOLVER, text);
+	}
+	for (size_t i = 0; i < g->n; i++) {
+		snprintf(text, sizeof(text), "%zu %s", index, dns_server_text(&g->servers[i], server));
+		setting(WIRE_SET_RESOLVER, text);
+	}
+}
+
+static void tell_plan(struct reader_run *x)
+{
+	char text[ADDR_TEXT];
+
+	setting(WIRE_SET_IPV6, x->rules.dns.ipv6 ? "yes" : "no");
+	for (int f = 0; f < IP_FAMILIES; f++) {
+		if (x->rules.dns.has_fake[f])
+			setting(WIRE_SET_FAKE_IP, addr_net_text(&x->rules.dns.fake[f], text));
+	}
+	for (size_t i = 0; i < x->rules.plan.n; i++)
+		tell_group(i, &x->rules.plan.groups[i]);
+}
+
+int extract_read(const struct extract_options *o)
+{
+	struct reader_run x = { .options = o,
+				.sources = { .config = o->config,
+					     .home = o->home,
+					     .stray_dir = o->stray_dir,
+					     .original = o->original,
+					     .max_file = o->max_file,
+					     .found = found,
+					     .skipped = skipped,
+					     .end = end_of_source,
+					     .ctx = &x } };
+
+	read_fresh(&x);
+	sources_read(&x.sources, &x.config);
+	read_rules(&x);
+	tell_plan(&x);
+	tell_names(&x);
+	if (x.notes > HELPER_NOTES_MAX)
+		fprintf(stderr, "clashsup-helper: %u more notes\n", x.notes - HELPER_NOTES_MAX);
+	emit(&(struct wire_record){ .type = WIRE_SUMMARY, .u.summary = x.sum });
+	emit_flush();
+	for (size_t i = 0; i < x.n; i++)
+		free(x.targets[i].host);
+	free(x.targets);
+	free(x.fresh);
+	name_rules_deinit(&x.rules);
+	doc_free(x.config);
+	return 0;
+}

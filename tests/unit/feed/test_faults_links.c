@@ -1,0 +1,87 @@
+/* links without memory: a list of them is whole or not at all. */
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "failing.h"
+#include "parse/feed/provider.h"
+
+struct seen {
+	int found, skipped;
+	char reason[256];
+};
+
+static void found(void *ctx, const struct endpoint *ep)
+{
+	(void)ep;
+	((struct seen *)ctx)->found++;
+}
+
+static void skipped(void *ctx, uint32_t line, const char *reason)
+{
+	struct seen *s = ctx;
+
+	(void)line;
+	s->skipped++;
+	snprintf(s->reason, sizeof(s->reason), "%s", reason);
+}
+
+/* cJSON calls malloc within its own library: its hooks lead here. */
+static void *json_malloc(size_t size)
+{
+	return malloc(size);
+}
+
+/* vmess (JSON), vless with a second server (JSON), ssr and mierus (parameters). */
+static const char plain[] =
+	"vmess://eyJwcyI6ImEiLCJhZGQiOiJhLmV4YW1wbGUiLCJwb3J0IjoxfQ\n"
+	"vless://u@b.example:443?type=xhttp&extra=%7B%22downloadSettings%22%3A%7B%22port%22%3A8443%7D%7D\n"
+	"ssr://Yy5leGFtcGxlOjE6YTpiOmM6ZC8/cmVtYXJrcz1h\n"
+	"mierus://d.example?port=1&protocol=TCP\n";
+
+static const char in_base64[] = "dHJvamFuOi8vcEBhLmV4YW1wbGU6MQ==";
+
+static void lists_are_whole_or_refused(const char *bytes, int all)
+{
+	bool failed = true;
+	long n;
+
+	for (n = 0; failed; n++) {
+		struct seen s = { 0 };
+		const struct endpoint_sink sink = { .ctx = &s, .found = found, .skipped = skipped };
+		int r;
+
+		fail_allocation(n);
+		r = provider_parse(bytes, strlen(bytes), &sink);
+		failed = allocations_work();
+		assert_int_equal(r, failed ? -EINVAL : 0);
+		assert_int_equal(s.skipped, failed);
+		assert_string_equal(s.reason, failed ? "out of memory" : "");
+		assert_true(failed ? s.found < all : s.found == all);
+	}
+	assert_true(n > 2);
+}
+
+static void a_list_of_links_is_whole_or_refused(void **state)
+{
+	cJSON_Hooks hooks = { json_malloc, free };
+	(void)state;
+
+	cJSON_InitHooks(&hooks);
+	lists_are_whole_or_refused(plain, 5);
+	lists_are_whole_or_refused(in_base64, 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(a_list_of_links_is_whole_or_refused) };
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
