@@ -264,7 +264,7 @@ static void each_outbound_gives_what_it_dials(void **state)
 		struct seen s;
 
 		snprintf(bytes, sizeof(bytes), "proxies:\n- %s\n", rows[i].entry);
-		if (parse(bytes, &s) != 0 || strcmp(s.text, rows[i].want) != 0)
+		if (parse(bytes, &s) != (strchr(rows[i].want, '!') != NULL) || strcmp(s.text, rows[i].want) != 0)
 			fail_msg("%s: %s (%s)", rows[i].what, s.text, s.reason);
 	}
 }
