@@ -25,7 +25,7 @@ import yamls
 
 BATCH = 500
 
-# Every difference that may be: the oracle's name of the case, or ours (the last three), and why.
+# Every difference that may be: the oracle's name of the case, or ours (the last four), and why.
 ALLOWED = {
     "refused entry": "Mihomo refuses the whole file for what we do not judge: a cipher, a key, a name that is missing",
     "unknown type": "a plain server to us: a newer Mihomo may know it; this one refuses the whole file",
@@ -39,6 +39,7 @@ ALLOWED = {
     "repeated key": "libyaml takes repeated keys; Mihomo refuses the file",
     "beside broken YAML": "another part of the file does not fit, so Mihomo refuses it",
     "impossible host": "no DNS server can have it, so no dial comes of it: we leave it out",
+    "zone": "only link-local addresses have one, which are never routed through the proxy: we leave them out",
     "two spellings": "of one key, neither as Mihomo has it: it takes one at random; nothing is compared",
     "links behind": "for the same look behind a document Mihomo may take all for links; we see a map without proxies",
 }
@@ -146,9 +147,12 @@ def key(e):
     return (e["kind"], normal_host(e["host"]), e["port"] or 0, e["ports"] or "", e["dialer-proxy"] or "")
 
 
-def impossible(host):
-    return len(host.encode()) > 253 or re.search(r"[\x00-\x20\x7f/\\@%?#\[\]<>\"'`{}|^,;=&]", host) is not None or \
-        ":" in host and not literal(host)
+def left_out(host):
+    """What of ALLOWED keeps a host out of our set, or None."""
+    if literal(host):
+        return "zone" if "%" in host else None
+    odd = re.search(r"[\x00-\x20\x7f/\\@%?#\[\]<>\"'`{}|^,;=&:]", host)
+    return "impossible host" if odd or len(host.encode()) > 253 else None
 
 
 def literal(host):
@@ -164,10 +168,10 @@ class Verdict:
 
     def __init__(self, ours, theirs):
         told = collections.Counter(key(e) for e in ours["endpoints"])
-        must = collections.Counter(key(e) for e in theirs["endpoints"] if not impossible(e["host"]))
+        must = collections.Counter(key(e) for e in theirs["endpoints"] if not left_out(e["host"]))
         self.agreed = sum((told & must).values())
         self.missing, self.invented = must - told, told - must
-        self.used = collections.Counter({"impossible host": sum(impossible(e["host"]) for e in theirs["endpoints"])})
+        self.used = collections.Counter(filter(None, (left_out(e["host"]) for e in theirs["endpoints"])))
         for e in theirs["loose"]:
             self.excuse(self.invented, e["why"], key(e), 1)
         if theirs.get("behind"):

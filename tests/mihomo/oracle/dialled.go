@@ -80,7 +80,7 @@ func known(mapping map[string]any) bool {
 // dialled tells what Mihomo dials for an entry, as far as its keys could be decoded.
 func dialled(mapping map[string]any) (f found) {
 	kind, _ := mapping["type"].(string)
-	create := options[kind]
+	create := options[strings.ToLower(kind)] // with capitals no adapter takes it, but we do
 	if create == nil {
 		create = func() any { return new(plainOption) }
 	}
