@@ -177,8 +177,8 @@ static void read_rules(struct reader_run *x)
 static void end_of_source(void *ctx, const char *path, enum source_read how, bool warn, const char *why)
 {
 	struct reader_run *x = ctx;
-	struct target *from = x->targets + x->first_of_source, *to = from;
-	size_t n = x->n - x->first_of_source;
+	struct target *from = x->targets ? x->targets + x->first_of_source : NULL, *to = from;
+	size_t n = from ? x->n - x->first_of_source : 0;
 
 	if (why)
 		emit_note(&x->notes, warn, "%s", why);
@@ -196,8 +196,8 @@ static void end_of_source(void *ctx, const char *path, enum source_read how, boo
 		else if (i == 0 || by_host(t - 1, t) != 0)
 			tell_literal(x, path, t);
 	}
-	x->n = (size_t)(to - x->targets);
-	x->first_of_source = x->n;
+	x->first_of_source += (size_t)(to - from);
+	x->n = x->first_of_source;
 	x->sum.sources++;
 	tell_skipped(x, path, how != SOURCE_REFUSED);
 	emit(&(struct wire_record){ .type = WIRE_SOURCE,

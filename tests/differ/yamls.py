@@ -164,6 +164,7 @@ def entry(r, n):
     more = extras(r, kind)
     given = {k for k, _ in more}
     pairs += [p for p in TYPES[kind] if p[0] not in given] + more
+    pairs += maybe(r, 0.1, ("dialer-proxy", r.choice(("p", "p q", "", Raw("~"), Raw("12"), Raw("true"), "ü"))))
     pairs = [(keyed(r, k), v) for k, v in pairs]
     if r.random() < 0.1:
         spoil(r, pairs)

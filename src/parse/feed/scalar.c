@@ -5,10 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "parse/feed/doc.h"
 
-enum type { TYPE_NULL, TYPE_BOOL, TYPE_INT, TYPE_UINT, TYPE_FLOAT, TYPE_TEXT, TYPE_NONE };
+enum type { TYPE_NULL, TYPE_BOOL, TYPE_INT, TYPE_UINT, TYPE_FLOAT, TYPE_DATE, TYPE_TEXT, TYPE_NONE };
 
 struct value {
 	enum type type;
@@ -103,6 +104,16 @@ static bool parse_special(const char *text, struct value *out)
 	return true;
 }
 
+/* A time of day behind it has colons, so that it fits nowhere else either. */
+static bool parse_date(const char *text, struct value *out)
+{
+	struct tm date;
+	const char *end = strspn(text, "0123456789") == 4 ? strptime(text, "%Y-%m-%d", &date) : NULL;
+
+	out->type = TYPE_DATE;
+	return end && *end == '\0';
+}
+
 static bool parse_number(const char *text, struct value *out)
 {
 	char number[DOC_NUMBER_TEXT];
@@ -111,7 +122,7 @@ static bool parse_number(const char *text, struct value *out)
 		return parse_special(text, out) || parse_float(text, out);
 	if (*text != '-' && *text != '+' && !isdigit((unsigned char)*text))
 		return false;
-	return parse_special(text, out) ||
+	return parse_special(text, out) || parse_date(text, out) ||
 	       (copy_number(text, number) == 0 && (parse_int(number, out) || parse_float(number, out)));
 }
 

@@ -36,7 +36,7 @@ static const char *unescape(char *text, bool plus)
 		if (byte < 0)
 			return bad_escape;
 		from += coded ? 3 : 1;
-		*to++ = byte ? (char)byte : '\1';
+		*to++ = (char)(byte ? byte : '\1');
 	}
 	*to = '\0';
 	return NULL;
@@ -61,19 +61,22 @@ static bool port_or_nothing(const char *text)
 	return *text == '\0' || (*text == ':' && text[1 + strspn(text + 1, "0123456789")] == '\0');
 }
 
-/* "[...]" at the start of the authority: nothing but an IPv6 address. Zones are refused: none is routed. */
+/* "[...]" at the start of the authority: nothing but an IPv6 address, maybe with a zone behind "%25". */
 static const char *parse_bracketed(char *host)
 {
-	char *end = strrchr(host, ']');
+	char *end = strrchr(host, ']'), *zone = strstr(host, "%25"), *stop = zone ? zone : end, was;
 	struct addr literal;
 	bool good;
 
 	if (!end || !port_or_nothing(end + 1))
 		return end ? "the port is not a number" : "a bracket that is not closed";
-	*end = '\0';
+	was = *stop;
+	*stop = '\0';
 	good = strchr(host, ':') && addr_parse(host + 1, &literal) == 0;
-	*end = ']';
-	return good ? NULL : "not an IPv6 address between brackets";
+	*stop = was;
+	if (!good)
+		return "not an IPv6 address between brackets";
+	return zone ? unescape(zone, false) : NULL;
 }
 
 static const char *parse_host(char *host)

@@ -17,6 +17,8 @@ type endpoint struct {
 	Port  int    `json:"port"`
 	Ports string `json:"ports"`
 	Name  string `json:"name"`
+	// The proxy through which it is dialled, not from this host.
+	Dialer string `json:"dialer-proxy"`
 }
 
 // What adapter/parser.go makes of each type.
@@ -55,6 +57,7 @@ type plainOption struct {
 	Server string `proxy:"server,omitempty"`
 	Port   int    `proxy:"port,omitempty"`
 	Ports  string `proxy:"ports,omitempty"`
+	outbound.BasicOption
 }
 
 // decode as adapter/parser.go does.
@@ -77,7 +80,7 @@ func known(mapping map[string]any) bool {
 // dialled tells what Mihomo dials for an entry, as far as its keys could be decoded.
 func dialled(mapping map[string]any) (f found) {
 	kind, _ := mapping["type"].(string)
-	create := options[kind]
+	create := options[strings.ToLower(kind)] // with capitals no adapter takes it, but we do
 	if create == nil {
 		create = func() any { return new(plainOption) }
 	}
@@ -86,8 +89,9 @@ func dialled(mapping map[string]any) (f found) {
 		lists(mapping, option)
 	}
 	name, _ := mapping["name"].(string)
+	dialer := reflect.ValueOf(option).Elem().FieldByName("DialerProxy").String()
 	for _, e := range addresses(option) {
-		e.Name = name
+		e.Name, e.Dialer = name, dialer
 		host := strings.TrimSuffix(strings.TrimPrefix(e.Host, "["), "]")
 		if possible(e) {
 			f.dialled = append(f.dialled, e)

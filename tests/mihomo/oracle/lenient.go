@@ -56,7 +56,7 @@ func utf8(bytes []byte) string {
 	return string(utf16.Decode(units))
 }
 
-var ends = regexp.MustCompile(`[}\]]|[\r\n](---|\.\.\.)\s`)
+var ends = regexp.MustCompile(`[}\]]|[\r\n](---|\.\.\.)\s|[\r\n][^\s#]`)
 
 // first is the first document alone: go-yaml looks two tokens further.
 func first(text string) string {
@@ -118,6 +118,7 @@ func (a *answer) list(why string, list *yaml.Node, first bool) {
 			_ = unique(node, first, []*yaml.Node{list}).Decode(&mapping)
 		}
 		found := dialled(mapping)
+		a.Random = a.Random || random(mapping)
 		a.allow(reason, found.dialled)
 		a.allow("brackets", found.bracketed)
 	}

@@ -196,6 +196,8 @@ static void each_scheme_of_mihomo_is_read_by_its_own_rules(void **state)
 		{ "realm", "hysteria2+realm://t@r.example:8443/id?auth=x&stun=s1.example:3479&stun=s2.example#a",
 		  "r.example|8443||tcp|realm|a;s1.example|3479||udp|stun|a;s2.example|3478||udp|stun|a;" },
 		{ "realm, short", "hy2+realm://t@[2001:db8::1]/id#a", "2001:db8::1|443||tcp|realm|a;" },
+		{ "realm with a zone", "hy2+realm://t@[fe80::1%25eth0]?stun=s.example#a",
+		  "s.example|3478||udp|stun|a;!1 not a host;" },
 		{ "realm that cannot be asked", "hy2+realm://t@r.example:70000?stun=s.example#a",
 		  "s.example|3478||udp|stun|a;!1 the port is out of range;" },
 		{ "realm, a wrong STUN server", "hy2+realm://t@r.example/id?stun=:1#a",
@@ -205,7 +207,7 @@ static void each_scheme_of_mihomo_is_read_by_its_own_rules(void **state)
 		  "b\xc3\xbc"
 		  "cher.example|443||tcp|server|;" },
 		{ "an escaped letter", "trojan://p@%61.example:443", "!1 an escape that a host may not have;" },
-		{ "a zone", "trojan://p@[fe80::1%25eth0]:443", "!1 not an IPv6 address between brackets;" },
+		{ "a zone", "trojan://p@[fe80::1%25eth0]:443", "!1 not a host;" },
 		{ "IPv6 without brackets", "http://2001:db8::2:8080#a", "2001:db8::2|8080||tcp|server|a;" },
 		{ "octal", "trojan://p@h.example:0443", "h.example|291||tcp|server|;" },
 		{ "no octal", "trojan://p@h.example:08", "!1 the port is not a number;" },

@@ -68,6 +68,12 @@ static void a_proxy_s_text_and_number_are_read_as_mihomo_reads_them(void **state
 		{ "12:30:45", "12:30:45", REFUSED },
 		{ "._5", "._5", REFUSED },
 		{ ".nAn", ".nAn", REFUSED },
+		/* dates are neither */
+		{ "2001-01-02", NULL, REFUSED },
+		{ "2001-1-2", NULL, REFUSED },
+		{ "\"2001-01-02\"", "2001-01-02", REFUSED },
+		{ "2001-13-02", "2001-13-02", REFUSED },
+		{ "01-01-02", "01-01-02", REFUSED },
 		/* whole numbers */
 		{ "443", "443", 443 },
 		{ "443 ", "443", 443 },

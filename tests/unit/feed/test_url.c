@@ -73,7 +73,7 @@ static void urls_come_apart_as_go_takes_them_apart(void **state)
 		{ "x[2001:db8::1]:1", "!a bracket" },
 		{ "[192.0.2.1]:1", "!not an IPv6" },
 		{ "[a.example]:1", "!not an IPv6" },
-		{ "[fe80::1%25eth0]:1", "!not an IPv6" }, /* Go takes a zone; we do not */
+		{ "[fe80::1%25eth0]:1", "|fe80::1%eth0|1||" }, /* which is no host to us */
 		{ "a%2eb:1", "!an escape" },
 		{ "a%zzb:1", "!an escape" },
 		{ "a%4", "!an escape" },
