@@ -210,6 +210,10 @@ static void each_outbound_gives_what_it_dials(void **state)
 		{ "F49 override in an entry is no key",
 		  "{type: ss, server: a.example, port: 1, override: {server: b.example}}", "a.example|1||tcp|server;" },
 		{ "F52 a name", "{name: 0123e4, type: ss, server: a.example, port: 1}", "a.example|1||tcp|server;" },
+		{ "F54 a shared address in front of it",
+		  "{type: vless, server: 203.0.113.54, port: 443, network: ws, servername: v.example, ws-opts: "
+		  "{headers: {Host: h.example}}}",
+		  "203.0.113.54|443||tcp|server;" },
 		{ "F55 IDN",
 		  "{type: ss, server: b\xc3\xbc"
 		  "cher.example, port: 1}",

@@ -52,6 +52,7 @@ static void check(const struct hosts *h, const char *name, uint8_t families, con
 		fail_msg("%s: %s", name, out);
 }
 
+/* F53: the config decides what a node's name means. */
 static void names_are_looked_up_as_mihomo_does(void **state)
 {
 	struct hosts *h = load("hosts:\n"

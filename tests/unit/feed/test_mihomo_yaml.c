@@ -64,6 +64,7 @@ static void each_setting_is_read_as_mihomo_reads_it(void **state)
 		{ WIRE_SET_ALLOW_LAN, "allow-lan: true", "yes;" },
 		{ WIRE_SET_ALLOW_LAN, "a: b", "no;" },
 		{ WIRE_SET_BIND_ADDRESS, "bind-address: '*'", "*;" },
+		/* F50: equal to ours it is refused by the supervisor */
 		{ WIRE_SET_ROUTING_MARK,
 		  "routing-mark: 6666\nproxies:\n- {routing-mark: 7}\n- {routing-mark: 6666}\nproxy-providers:\n"
 		  "  p: {type: inline, override: {routing-mark: 0x1}, payload: [{routing_mark: 9}]}\n",
@@ -87,7 +88,7 @@ static void each_setting_is_read_as_mihomo_reads_it(void **state)
 		  "proxy-providers:\n  a: {type: file, path: ./a.yaml}\n  b: {type: http, url: 'http://x/', path: /b}\n"
 		  "  c: {type: http, url: 'https://x.example/sub?token=1'}\n  d: {type: inline, payload: []}\n"
 		  "  e: {type: file}\n",
-		  "/home/a.yaml;/b;/home/proxies/8348ce0246a26d7420c2c6a937c22a53;" }, /* md5sum's answer */
+		  "/home/a.yaml;/b;/home/proxies/8348ce0246a26d7420c2c6a937c22a53;" }, /* F12; md5sum's answer */
 		{ WIRE_SET_TPROXY_PORT, "x: &x {tproxy-port: 1}\n<<: *x", "1;" },
 		{ WIRE_SET_ALLOW_LAN, "- a list", "no;" },
 		{ WIRE_SET_WATCH, "proxy-providers: [{type: file, path: a}]\nhosts: [a]\ndns: []\ntun: x", "" },
