@@ -54,8 +54,8 @@ class Input:
 
 # ---- making ----
 
-TOKENS = [b"\0", b"\t", b" ", b"\n", b"\r", b": ", b" #", b"&a ", b"*a", b"- ", b"<<: ", b"---\n", b"\xff", b"\xc3", b"\xef\xbb\xbf"]
-TOKENS += [bytes([c]) for c in b":'\"{}[,#!|-\\%@=?"]
+TOKENS = [b"\0", b"\t", b" ", b"\n", b"\r", b": ", b" #", b"&a ", b"*a", b"- ", b"<<: ", b"---\n"]
+TOKENS += [b"\xff", b"\xc3", b"\xef\xbb\xbf"] + [bytes([c]) for c in b":'\"{}[,#!|-\\%@=?"]
 
 
 def mutate(r, data, other):

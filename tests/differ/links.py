@@ -106,8 +106,8 @@ def ssr(r):
 def vmess_values(r):
     number = port(r).lstrip(":")
     as_number = number.isascii() and number.isdigit() and number[0] != "0" and r.random() < 0.4
-    values = [("v", '"2"'), ("ps", r.choice(('"n"', '""', '"a: b"', '"😀"'))), ("add", json.dumps(host(r).strip("[]"))),
-              ("port", number if as_number else json.dumps(number)), ("id", '"%s"' % UUID),
+    values = [("v", '"2"'), ("ps", r.choice(('"n"', '""', '"a: b"', '"😀"'))),
+              ("add", json.dumps(host(r).strip("[]"))), ("port", number if as_number else json.dumps(number)), ("id", '"%s"' % UUID),
               ("aid", r.choice(("0", '"0"', "null", '""', "0.0"))), ("type", '"none"'),
               ("net", r.choice(('"tcp"', '"ws"', '"http"', '"h2"', "null", '"WS"'))),
               ("tls", r.choice(('""', '"tls"', "null", "true")))]
@@ -185,8 +185,8 @@ def mierus(r):
 
 def simple(r):
     scheme, usual = r.choice((("trojan", "pw"), ("tuic", UUID + ":pw"), ("tuic", "token"), ("hysteria", ""),
-                              ("anytls", "pw"), ("socks", b64(r, "u:p")), ("socks5", "u:p"), ("socks5h", "u:p"), ("http", "u:p"),
-                              ("https", b64(r, "u:p"))))
+                              ("anytls", "pw"), ("socks", b64(r, "u:p")), ("socks5", "u:p"), ("socks5h", "u:p"),
+                              ("http", "u:p"), ("https", b64(r, "u:p"))))
     return url(r, scheme, usual, "auth=x", "protocol=udp", "upmbps=10&downmbps=20")
 
 
@@ -223,8 +223,9 @@ def wrapped(r, raw):
     return r.choice((
         bom + raw, b"\n\n " + raw, b"\x00" + raw, raw + b"\x00", b"# c\n" + raw, b"proxies:\n" + raw,
         raw.replace(b"n", b"\xff", 1), raw.decode().encode("utf-16"), rows, rows.replace(b"\n", b"\r\n"),
-        rows.replace(b"\n", b" "), bom + whole, b" " + whole, whole + b"\n# c", raw + b"\n" + whole, base64.b64encode(whole), base64.b64encode(bom + raw),
-        base64.urlsafe_b64encode(raw), b"<!DOCTYPE html><html>" + raw, b"-----BEGIN AGE ENCRYPTED FILE-----\n" + raw,
+        rows.replace(b"\n", b" "), bom + whole, b" " + whole, whole + b"\n# c", raw + b"\n" + whole,
+        base64.b64encode(whole), base64.b64encode(bom + raw), base64.urlsafe_b64encode(raw),
+        b"<!DOCTYPE html><html>" + raw, b"-----BEGIN AGE ENCRYPTED FILE-----\n" + raw,
         b'{"outbounds":[{"server":"n1.example.net"}]}\n' + raw, b"[Proxy]\n" + raw))
 
 

@@ -35,6 +35,11 @@ static const char *text_or(const struct doc_node *n, const char *otherwise, char
 	return text ? text : otherwise;
 }
 
+static const struct doc_item *elements(const struct doc_node *list)
+{
+	return list && list->kind == DOC_LIST ? list->first : NULL;
+}
+
 static bool is(const struct doc_node *n, const char *word)
 {
 	const char *text = doc_text(n);
@@ -140,7 +145,7 @@ static void realm(struct entry *e, struct doc_node *opts)
 		found(e, ENDPOINT_REALM, host, port, "", "tcp");
 	else
 		skip(e, url, "realm-opts: server-url is not a URL");
-	for (const struct doc_item *i = doc_first(doc_find(e->doc, opts, "stun-servers")); i; i = i->next) {
+	for (const struct doc_item *i = elements(doc_find(e->doc, opts, "stun-servers")); i; i = i->next) {
 		text = doc_text(i->value);
 		port = 3478; /* RFC 8489, 8.1 */
 		if (text && hostport_parse(text, host, &port) == 0)
@@ -174,7 +179,7 @@ static void tuic(struct entry *e)
 /* With peers the pair at the top is not used; ip and ipv6 there are inside the tunnel. */
 static void wireguard(struct entry *e)
 {
-	const struct doc_item *peer = doc_first(key(e, "peers"));
+	const struct doc_item *peer = elements(key(e, "peers"));
 
 	if (!peer)
 		plain_server(e);
@@ -186,7 +191,7 @@ static void wireguard(struct entry *e)
 /* The only element h3: HTTP/3 is asked for. */
 static bool is_h3(const struct doc_node *alpn)
 {
-	const struct doc_item *first = doc_first(alpn);
+	const struct doc_item *first = elements(alpn);
 
 	return first && !first->next && is(first->value, "h3");
 }

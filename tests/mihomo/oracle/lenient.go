@@ -87,19 +87,19 @@ func unwrapped(bytes []byte) string {
 
 // tree reads the nodes, which repeated keys, wrong types and other names do not stop.
 func (a *answer) tree(why string, root *yaml.Node) {
-	for _, first := range []bool{true, false} {
+	for _, take := range []choice{{true, false}, {false, false}, {true, true}, {false, true}} {
 		for i := 0; i < len(root.Content); i += 2 {
 			switch root.Content[i].Value {
 			case "proxies":
-				a.list(why, root.Content[i+1], first)
+				a.list(why, root.Content[i+1], take)
 			case "Proxy":
-				a.list(or(why, "Proxy:"), root.Content[i+1], first)
+				a.list(or(why, "Proxy:"), root.Content[i+1], take)
 			}
 		}
 	}
 }
 
-func (a *answer) list(why string, list *yaml.Node, first bool) {
+func (a *answer) list(why string, list *yaml.Node, take choice) {
 	for list.Kind == yaml.AliasNode {
 		list = list.Alias
 	}
@@ -115,7 +115,7 @@ func (a *answer) list(why string, list *yaml.Node, first bool) {
 		if node.Decode(&mapping) != nil {
 			reason = or(why, "repeated key")
 			mapping = map[string]any{}
-			_ = unique(node, first, []*yaml.Node{list}).Decode(&mapping)
+			_ = unique(node, take, []*yaml.Node{list}).Decode(&mapping)
 		}
 		found := dialled(mapping)
 		a.Random = a.Random || random(mapping)
@@ -131,9 +131,15 @@ func or(why, otherwise string) string {
 	return why
 }
 
+// choice is what becomes of repeated keys.
+type choice struct {
+	first     bool // else the last
+	allMerges bool
+}
+
 // unique is a copy with aliases written out, without the earlier or later ones of repeated keys and without what
 // Mihomo chokes on: broken base64, aliases of what they are in.
-func unique(node *yaml.Node, first bool, within []*yaml.Node) *yaml.Node {
+func unique(node *yaml.Node, take choice, within []*yaml.Node) *yaml.Node {
 	for node.Kind == yaml.AliasNode {
 		node = node.Alias
 	}
@@ -151,19 +157,37 @@ func unique(node *yaml.Node, first bool, within []*yaml.Node) *yaml.Node {
 	at := map[string]int{}
 	for i, child := range node.Content {
 		if node.Kind != yaml.MappingNode {
-			out.Content = append(out.Content, unique(child, first, within))
+			out.Content = append(out.Content, unique(child, take, within))
 			continue
 		}
 		if i%2 == 1 {
 			continue
 		}
-		value := unique(node.Content[i+1], first, within)
+		value := unique(node.Content[i+1], take, within)
 		if seen, repeated := at[child.Value]; !repeated {
 			at[child.Value] = len(out.Content)
 			out.Content = append(out.Content, child, value)
-		} else if !first {
+		} else if child.Value == "<<" && take.allMerges {
+			out.Content[seen+1] = both(out.Content[seen+1], value, take.first)
+		} else if !take.first {
 			out.Content[seen+1] = value
 		}
 	}
 	return &out
+}
+
+// both merges as one list, in either order.
+func both(one, other *yaml.Node, first bool) *yaml.Node {
+	list := &yaml.Node{Kind: yaml.SequenceNode}
+	if !first {
+		one, other = other, one
+	}
+	for _, node := range []*yaml.Node{one, other} {
+		if node.Kind == yaml.SequenceNode {
+			list.Content = append(list.Content, node.Content...)
+		} else {
+			list.Content = append(list.Content, node)
+		}
+	}
+	return list
 }
