@@ -107,8 +107,8 @@ def vmess_values(r):
     number = port(r).lstrip(":")
     as_number = number.isascii() and number.isdigit() and number[0] != "0" and r.random() < 0.4
     values = [("v", '"2"'), ("ps", r.choice(('"n"', '""', '"a: b"', '"😀"'))),
-              ("add", json.dumps(host(r).strip("[]"))), ("port", number if as_number else json.dumps(number)), ("id", '"%s"' % UUID),
-              ("aid", r.choice(("0", '"0"', "null", '""', "0.0"))), ("type", '"none"'),
+              ("add", json.dumps(host(r).strip("[]"))), ("port", number if as_number else json.dumps(number)),
+              ("id", '"%s"' % UUID), ("aid", r.choice(("0", '"0"', "null", '""', "0.0"))), ("type", '"none"'),
               ("net", r.choice(('"tcp"', '"ws"', '"http"', '"h2"', "null", '"WS"'))),
               ("tls", r.choice(('""', '"tls"', "null", "true")))]
     if r.random() < 0.35:

@@ -56,11 +56,19 @@ func utf8(bytes []byte) string {
 	return string(utf16.Decode(units))
 }
 
-var ends = regexp.MustCompile(`[}\]]|[\r\n](---|\.\.\.)\s|[\r\n][^\s#]`)
+// Where a first document may end; an indented one also does at a line that is not.
+var (
+	ends         = regexp.MustCompile(`[}\]]|[\r\n](---|\.\.\.)\s`)
+	indentedEnds = regexp.MustCompile(`[}\]]|[\r\n][^\s#]`)
+)
 
 // first is the first document alone: go-yaml looks two tokens further.
 func first(text string) string {
-	for _, end := range ends.FindAllStringIndex(text, -1) {
+	may := ends
+	if strings.HasPrefix(text, " ") {
+		may = indentedEnds
+	}
+	for _, end := range may.FindAllStringIndex(text, -1) {
 		var document yaml.Node
 		begin := text[:end[0]+1]
 		if yaml.Unmarshal([]byte(begin), &document) != nil || len(document.Content) == 0 {
@@ -87,7 +95,7 @@ func unwrapped(bytes []byte) string {
 
 // tree reads the nodes, which repeated keys, wrong types and other names do not stop.
 func (a *answer) tree(why string, root *yaml.Node) {
-	for _, take := range []choice{{true, false}, {false, false}, {true, true}, {false, true}} {
+	for _, take := range choices {
 		for i := 0; i < len(root.Content); i += 2 {
 			switch root.Content[i].Value {
 			case "proxies":
@@ -131,10 +139,30 @@ func or(why, otherwise string) string {
 	return why
 }
 
-// choice is what becomes of repeated keys.
+// choice is what becomes of repeated keys, and of merges apart from them.
 type choice struct {
-	first     bool // else the last
-	allMerges bool
+	key, merge func(earlier, later *yaml.Node) *yaml.Node
+}
+
+var choices = []choice{
+	{earlier, earlier}, {earlier, later}, {earlier, both}, {later, earlier}, {later, later}, {later, both},
+}
+
+func earlier(one, _ *yaml.Node) *yaml.Node { return one }
+
+func later(_, other *yaml.Node) *yaml.Node { return other }
+
+// both as one list, in which the earlier wins.
+func both(one, other *yaml.Node) *yaml.Node {
+	list := &yaml.Node{Kind: yaml.SequenceNode}
+	for _, node := range []*yaml.Node{one, other} {
+		if node.Kind == yaml.SequenceNode {
+			list.Content = append(list.Content, node.Content...)
+		} else {
+			list.Content = append(list.Content, node)
+		}
+	}
+	return list
 }
 
 // unique is a copy with aliases written out, without the earlier or later ones of repeated keys and without what
@@ -167,27 +195,11 @@ func unique(node *yaml.Node, take choice, within []*yaml.Node) *yaml.Node {
 		if seen, repeated := at[child.Value]; !repeated {
 			at[child.Value] = len(out.Content)
 			out.Content = append(out.Content, child, value)
-		} else if child.Value == "<<" && take.allMerges {
-			out.Content[seen+1] = both(out.Content[seen+1], value, take.first)
-		} else if !take.first {
-			out.Content[seen+1] = value
+		} else if child.Value == "<<" {
+			out.Content[seen+1] = take.merge(out.Content[seen+1], value)
+		} else {
+			out.Content[seen+1] = take.key(out.Content[seen+1], value)
 		}
 	}
 	return &out
-}
-
-// both merges as one list, in either order.
-func both(one, other *yaml.Node, first bool) *yaml.Node {
-	list := &yaml.Node{Kind: yaml.SequenceNode}
-	if !first {
-		one, other = other, one
-	}
-	for _, node := range []*yaml.Node{one, other} {
-		if node.Kind == yaml.SequenceNode {
-			list.Content = append(list.Content, node.Content...)
-		} else {
-			list.Content = append(list.Content, node)
-		}
-	}
-	return list
 }
