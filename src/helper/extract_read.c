@@ -178,7 +178,7 @@ static void end_of_source(void *ctx, const char *path, enum source_read how, boo
 {
 	struct reader_run *x = ctx;
 	struct target *from = x->targets ? x->targets + x->first_of_source : NULL, *to = from;
-	size_t n = x->n - x->first_of_source;
+	size_t n = from ? x->n - x->first_of_source : 0;
 
 	if (why)
 		emit_note(&x->notes, warn, "%s", why);
