@@ -149,7 +149,8 @@ def normal_host(text):
 
 
 def key(e):
-    return (e["kind"], normal_host(e["host"]), e["port"] or 0, e["ports"] or "", e["dialer-proxy"] or "")
+    ports, dialer = e["ports"] or "", e["dialer-proxy"] or ""
+    return (e["kind"], normal_host(e["host"]), e["port"] or 0, ports, dialer, e["transport"])
 
 
 def left_out(host):
@@ -267,7 +268,7 @@ class Report:
 def self_check():
     """The comparison fails where it must."""
     def one(host, why=None):
-        e = {"kind": "server", "host": host, "port": 443, "ports": None, "dialer-proxy": None}
+        e = {"kind": "server", "host": host, "port": 443, "ports": None, "dialer-proxy": None, "transport": "tcp"}
         return dict(e, why=why) if why else e
 
     def verdict(ours, theirs, loose=()):

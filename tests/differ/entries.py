@@ -90,6 +90,9 @@ URLS = words('''
 STUN = words('''
     s.example:3478 203.0.113.8:3478 [2001:db8::8]:19302 s.example 2001:db8::8 [2001:db8::8] :1 s.example: s.example:x
     s.example:70000 stun:s.example:3478 s.example:03478''', "", Raw("~"))
+RELAYS = words("r.example:443 203.0.113.6:443 [2001:db8::6]:443 r.example r.example: :443 r.example:x r.example:70000",
+               "")
+ALPN = [["h3"], ["h2"], ["h3", "h2"], ["H3"], [], Raw("h3"), Raw("~"), Raw("[~]")]
 SWITCHES = [Raw(s) for s in words("true true true false yes 1 0 True on")] + ["true"]
 ODD_NAMES = words("n1 😀 #c '", "", "a: b", "- x", "a\nb", Raw("12"), Raw("~"))
 ODD_TYPES = words("SS pass reject-drop block socks selector Vmess wg", " ss")
@@ -130,7 +133,8 @@ def maybe(r, chance, *pairs):
 
 
 def hysteria(r):
-    return maybe(r, 0.3, ("ports", r.choice(PORTS))) + maybe(r, 0.1, ("protocol", r.choice(("udp", "faketcp", "x"))))
+    pairs = [(k, r.choice(("udp", "faketcp", "FakeTCP", "wechat-video", ""))) for k in ("protocol", "obfs-protocol")]
+    return maybe(r, 0.3, ("ports", r.choice(PORTS))) + maybe(r, 0.2, pairs[0]) + maybe(r, 0.1, pairs[1])
 
 
 def hysteria2(r):
@@ -155,8 +159,10 @@ def wireguard(r):
 
 def vless(r):
     down = maybe(r, 0.7, ("server", host(r))) + maybe(r, 0.6, ("port", port(r))) + maybe(r, 0.3, ("path", "/d"))
+    down += maybe(r, 0.2, ("alpn", r.choice(ALPN)))
     opts = [("path", "/")] + maybe(r, 0.8, ("download-settings", down if down or r.random() < 0.5 else Raw("~")))
-    return maybe(r, 0.4, ("network", r.choice(("xhttp", "xhttp", "ws", "XHTTP"))), ("xhttp-opts", opts))
+    alpn = maybe(r, 0.2, ("alpn", r.choice(ALPN)))
+    return alpn + maybe(r, 0.4, ("network", r.choice(("xhttp", "xhttp", "ws", "XHTTP"))), ("xhttp-opts", opts))
 
 
 def other(r):
@@ -170,7 +176,13 @@ EXTRAS = {
     "wireguard": wireguard,
     "vless": vless,
     "mieru": lambda r: maybe(r, 0.3, ("port-range", r.choice(RANGES))),
-    "openvpn": lambda r: maybe(r, 0.5, ("proto", r.choice(("tcp", "udp", "tcp-client")))),
+    "openvpn": lambda r: maybe(r, 0.5, ("proto", r.choice(("tcp", "udp", "TCP-client", " tcp4", "udp4", "tcp6")))),
+    "masque": lambda r: maybe(r, 0.5, ("network", r.choice(("h2", "h3", "H2", "h3-l4proxy", "")))),
+    "vmess": lambda r: maybe(r, 0.3, ("network", r.choice(("kcp", "mkcp", "ws", "KCP", "mekya", "grpc")))),
+    "ss": lambda r: maybe(r, 0.2, ("plugin", r.choice(("kcptun", "obfs", "v2ray-plugin")))),
+    "trusttunnel": lambda r: maybe(r, 0.4, ("quic", r.choice(SWITCHES))),
+    "zerotier": lambda r: maybe(r, 0.5, ("tcp-fallback-relay", r.choice(RELAYS))) + maybe(
+        r, 0.3, ("tcp-fallback-mode", r.choice(("auto", "force", "disable", "x")))),
     "tailscale": lambda r: maybe(r, 0.5, ("control-url", r.choice(URLS))),
 }
 

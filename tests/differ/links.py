@@ -20,7 +20,8 @@ PATHS = words("/ /x /a%20b /%zz // /x:y", "", "", "/a b")
 QUERIES = words('''
     sni=x.example insecure=1 a=%zz a;b=c security=tls type=ws&path=%2F type=grpc && = a=b=c alpn=h2,h3 fp=chrome
     flow=xtls-rprx-vision obfs=salamander&obfs-password=x mport=1000-2000 ed=x&type=ws type=tcp&headerType=http
-    security=reality&pbk=x up=10&down=20 encryption=none''', "a b=c")
+    security=reality&pbk=x up=10&down=20 encryption=none type=kcp type=mKCP alpn=h3 security=tls&alpn=h3
+    protocol=faketcp protocol=FakeTCP security=TLS&alpn=H3''', "a b=c")
 FRAGMENTS = words('''
     #n # #a%20b #%zz #a#b #😀 #%F0%9F%98%80 #a:b #a?b #a/b #- #a% #[x] #{x} #'x #"x''',
     "", "#a b", "#a: b", "#a\tb", "# a", "#\xa0")
@@ -109,7 +110,7 @@ def vmess_values(r):
     values = [("v", '"2"'), ("ps", r.choice(('"n"', '""', '"a: b"', '"😀"'))),
               ("add", json.dumps(host(r).strip("[]"))), ("port", number if as_number else json.dumps(number)),
               ("id", '"%s"' % UUID), ("aid", r.choice(("0", '"0"', "null", '""', "0.0"))), ("type", '"none"'),
-              ("net", r.choice(('"tcp"', '"ws"', '"http"', '"h2"', "null", '"WS"'))),
+              ("net", r.choice(('"tcp"', '"ws"', '"http"', '"h2"', "null", '"WS"', '"kcp"', '"mKCP"'))),
               ("tls", r.choice(('""', '"tls"', "null", "true")))]
     if r.random() < 0.35:
         at = r.randrange(len(values))
@@ -145,6 +146,8 @@ def extra(r):
     address = r.choice((v4(r), "d.example", v6(r), "", 7, None, "[2001:db8::9]"))
     number = r.choice((443, 443.0, "443", 0, -1, 70000, 1e3, None, 443.7, True))
     down = {k: v for k, v in (("address", address), ("port", number), ("security", "tls")) if r.random() < 0.85}
+    if r.random() < 0.2:
+        down["tlsSettings"] = {"alpn": r.choice((["h3"], ["h2", "h3"], [], [1, "h3"], "h3"))}
     key = r.choice(("downloadSettings", ) * 6 + ("DownloadSettings", "xPaddingBytes"))
     text = json.dumps({key: r.choice((down, ) * 8 + ([down], None))})
     if r.random() < 0.1:
@@ -160,7 +163,8 @@ def vless(r):
     if n < 0.1:
         return "vless://" + b64(r, "%s@%s%s" % (UUID, host(r), port(r))) + query(r, "security=tls") + fragment(r)
     if n < 0.4:
-        return url(r, "vless", UUID, r.choice(("type=xhttp", "type=xhttp", "type=XHTTP")), extra(r), "mode=auto")
+        return url(r, "vless", UUID, r.choice(("type=xhttp", "type=xhttp", "type=XHTTP")), extra(r), "mode=auto",
+                   r.choice(("security=tls&alpn=h3", "alpn=h3", "security=tls")))
     return url(r, "vless", UUID, "security=reality", "pbk=" + KEY.rstrip("=").replace("+", "-"))
 
 
@@ -187,7 +191,7 @@ def simple(r):
     scheme, usual = r.choice((("trojan", "pw"), ("tuic", UUID + ":pw"), ("tuic", "token"), ("hysteria", ""),
                               ("anytls", "pw"), ("socks", b64(r, "u:p")), ("socks5", "u:p"), ("socks5h", "u:p"),
                               ("http", "u:p"), ("https", b64(r, "u:p"))))
-    return url(r, scheme, usual, "auth=x", "protocol=udp", "upmbps=10&downmbps=20")
+    return url(r, scheme, usual, "auth=x", r.choice(("protocol=udp", "protocol=faketcp")), "upmbps=10&downmbps=20")
 
 
 def foreign(r):

@@ -44,7 +44,7 @@ static bool is(const struct doc_node *n, const char *word)
 {
 	const char *text = doc_text(n);
 
-	return text && strcasecmp(text, word) == 0;
+	return text && strcmp(text, word) == 0;
 }
 
 static void __attribute__((format(printf, 3, 4)))
@@ -128,7 +128,10 @@ static void no_server(struct entry *e)
 
 static void hysteria(struct entry *e)
 {
-	if (is(key(e, "protocol"), "faketcp"))
+	char number[DOC_NUMBER_TEXT];
+	bool other = *text_or(key(e, "obfs-protocol"), "", number) != '\0'; /* wins over protocol */
+
+	if (is(key(e, other ? "obfs-protocol" : "protocol"), "faketcp"))
 		e->transport = "tcp";
 	server_with_ports(e);
 }
@@ -296,7 +299,7 @@ static void zerotier(struct entry *e)
 
 	if (!text || *text == '\0' || is(key(e, "tcp-fallback-mode"), "disable"))
 		return;
-	if (hostport_parse(text, host, &port) == 0)
+	if (hostport_parse(text, host, &port) == 0 && port != 0)
 		found(e, ENDPOINT_SERVER, host, port, "", e->transport);
 	else
 		skip(e, relay, "tcp-fallback-relay is not HOST:PORT");
@@ -341,7 +344,11 @@ static const struct outbound {
 /* ip-version: a preference leaves both families. */
 static uint8_t families(const struct doc_node *version)
 {
-	return is(version, "ipv4") ? 1u << IP_V4 : is(version, "ipv6") ? 1u << IP_V6 : ENDPOINT_ANY_FAMILY;
+	const char *text = doc_text(version);
+
+	if (!text || (strcasecmp(text, "ipv4") != 0 && strcasecmp(text, "ipv6") != 0))
+		return ENDPOINT_ANY_FAMILY;
+	return text[3] == '4' ? 1u << IP_V4 : 1u << IP_V6;
 }
 
 /* Types and names are keys that Mihomo reads exactly as written. */

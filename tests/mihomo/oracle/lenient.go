@@ -166,7 +166,7 @@ func both(one, other *yaml.Node) *yaml.Node {
 }
 
 // unique is a copy with aliases written out, without the earlier or later ones of repeated keys and without what
-// Mihomo chokes on: broken base64, aliases of what they are in.
+// Mihomo chokes on: broken base64, aliases of what they are in, merges of no map.
 func unique(node *yaml.Node, take choice, within []*yaml.Node) *yaml.Node {
 	for node.Kind == yaml.AliasNode {
 		node = node.Alias
@@ -192,6 +192,9 @@ func unique(node *yaml.Node, take choice, within []*yaml.Node) *yaml.Node {
 			continue
 		}
 		value := unique(node.Content[i+1], take, within)
+		if child.Value == "<<" && value.Kind == yaml.ScalarNode {
+			continue
+		}
 		if seen, repeated := at[child.Value]; !repeated {
 			at[child.Value] = len(out.Content)
 			out.Content = append(out.Content, child, value)
