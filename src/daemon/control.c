@@ -41,7 +41,8 @@ static void report_net(const struct supervisor *s, struct report *r)
 						    : net_state_name(s->machine.life.net);
 
 		snprintf(r->tproxy.family[f], REPORT_TEXT, "%s", in ? "armed" : why);
-		r->ipset.count[f] = s->servers.on ? ledger_count(s->servers.ledger, (enum ip_family)f) : 0;
+		r->ipset.count[f] =
+			s->servers.on && s->servers.family[f] ? ledger_count(s->servers.ledger, (enum ip_family)f) : 0;
 	}
 	snprintf(r->iptables_note, sizeof(r->iptables_note), "%s", s->net.fault[0] ? s->net.fault : "ok");
 	r->ipset.name = s->settings->ipset.name;
