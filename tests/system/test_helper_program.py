@@ -271,6 +271,13 @@ class Inspect(Case):
         run = self.run_role("inspect", os.path.join(self.home, "none.yaml"), self.home, want=1)
         self.assertIn("none.yaml", of(NOTE, records(run.stdout))[0][1])
 
+    def test_thousands_of_providers_and_listeners_stay_below_what_the_supervisor_takes(self):
+        found = self.inspect("proxy-providers:\n" + "".join(f"  p{i}: {{type: file, path: p{i}.yaml}}\n" for i in range(2000))
+                             + "listeners:\n" + "- {type: tproxy, port: 1-16}\n" * 200)
+        keys = [key for key, _ in of(SETTING, found)]
+        self.assertEqual((keys.count("watch"), keys.count("listener"), keys[-1]), (256, 256, "append"))
+        self.assertLess(len(keys), 1024)
+
     def test_wrong_arguments_exit_2(self):
         for args in ([], ["inspect"], ["nonsense"], ["probe", "x"], ["probe", "x", "0", "1"], ["list"],
                      ["extract", "--concurrency", "0", "a", "b"], ["extract", "--resolver", "nobody", "a", "b"],

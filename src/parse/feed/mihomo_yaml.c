@@ -10,6 +10,8 @@
 #include "parse/feed/mihomo_dns.h"
 
 #define LISTENER_PORTS_MAX 16 /* of one entry of listeners: */
+#define LISTENERS_MAX 256     /* ports of all entries */
+#define WATCHES_MAX 256	      /* files of providers; these limits keep below what one run may tell */
 #define MARKS_MAX 64	      /* distinct routing marks */
 
 struct report {
@@ -21,6 +23,7 @@ struct report {
 		uint32_t line; /* the first */
 	} marks[MARKS_MAX];
 	size_t n_marks;
+	unsigned n_listeners, n_watches; /* told */
 };
 
 static void tell(const struct report *r, enum wire_setting key, const char *value)
@@ -108,7 +111,7 @@ static void tell_marks(struct report *r)
 }
 
 /* "7893", "7893-7895", "7893,7900/7910": every port, as far as LISTENER_PORTS_MAX. */
-static void tell_listener(const struct report *r, const char *ports, const char *listen, bool udp)
+static void tell_listener(struct report *r, const char *ports, const char *listen, bool udp)
 {
 	char text[128];
 	unsigned told = 0;
@@ -122,6 +125,8 @@ static void tell_listener(const struct report *r, const char *ports, const char 
 		if (*end == '-')
 			last = strtoul(end + 1, &end, 10);
 		for (; first > 0 && first <= last && last <= UINT16_MAX && told < LISTENER_PORTS_MAX; first++, told++) {
+			if (r->n_listeners++ >= LISTENERS_MAX)
+				return;
 			snprintf(text, sizeof(text), "%lu %.80s %s", first, listen, udp ? "udp" : "tcp");
 			tell(r, WIRE_SET_TPROXY_LISTENER, text);
 		}
@@ -131,7 +136,7 @@ static void tell_listener(const struct report *r, const char *ports, const char 
 	}
 }
 
-static void tell_listeners(const struct report *r)
+static void tell_listeners(struct report *r)
 {
 	for (const struct doc_item *i = doc_first(doc_get(r->doc, r->doc->root, "listeners")); i; i = i->next) {
 		const char *type = doc_text(doc_get(r->doc, i->value, "type"));
@@ -161,8 +166,10 @@ static void tell_dns(const struct report *r)
 
 static void tell_watch(void *ctx, const struct mihomo_provider *p)
 {
-	if (p->path[0])
-		tell(ctx, WIRE_SET_WATCH, p->path);
+	struct report *r = ctx;
+
+	if (p->path[0] && r->n_watches++ < WATCHES_MAX)
+		tell(r, WIRE_SET_WATCH, p->path);
 }
 
 static void pass_over(void *ctx, struct doc *d, struct doc_node *element)
