@@ -14,7 +14,8 @@
 #include <stdint.h>
 
 #define EXTRACT_TARGETS_MAX 131072 /* servers, each once a source */
-#define EXTRACT_SERVERS_MAX 256	   /* name servers of all groups */
+#define EXTRACT_SOURCES_MAX 4096
+#define EXTRACT_SERVERS_MAX 256 /* name servers of all groups */
 
 struct reader;
 struct resolver;

@@ -79,7 +79,7 @@ static void fold(char *text)
 static void found(void *ctx, const struct endpoint *ep)
 {
 	struct reader_run *x = ctx;
-	struct target t = { .source = wire_hash(x->sources.path), .families = ep->families };
+	struct target t = { .source = x->sources.id, .families = ep->families };
 
 	x->now.endpoints++;
 	if (!dialer_is_direct(x->config, ep->dialer))
@@ -112,8 +112,10 @@ static void skipped(void *ctx, const char *path, uint32_t line, const char *reas
 }
 
 /* One bad file must not have all the room for notes; why it was refused comes last, and is told. */
-static void tell_skipped(struct reader_run *x, const char *path, bool counts)
+static void tell_skipped(struct reader_run *x, bool counts)
 {
+	const char *path = x->sources.path;
+
 	if (x->now.reason[0] && !counts)
 		emit_note(&x->notes, true, "%s: %s", path, x->now.reason);
 	else if (x->now.reason[0])
@@ -145,8 +147,9 @@ static void tell_address(const struct target *t, const struct addr *a, uint32_t 
 	emit(&r);
 }
 
-static void tell_literal(struct reader_run *x, const char *path, const struct target *t)
+static void tell_literal(struct reader_run *x, const struct target *t)
 {
+	const char *path = x->sources.path;
 	const struct addr *a = &t->addr;
 	char text[ADDR_TEXT];
 
@@ -173,35 +176,66 @@ static void read_rules(struct reader_run *x)
 		emit_note(&x->notes, false, "%s", note);
 }
 
-/* Sorts what this source brought, tells its literals, keeps its names: each once. */
-static void end_of_source(void *ctx, const char *path, enum source_read how, bool warn, const char *why)
+static void note(void *ctx, bool warn, const char *text)
 {
 	struct reader_run *x = ctx;
-	struct target *from = x->targets ? x->targets + x->first_of_source : NULL, *to = from;
-	size_t n = x->n - x->first_of_source;
 
-	if (why)
-		emit_note(&x->notes, warn, "%s", why);
-	read_rules(x);
+	emit_note(&x->notes, warn, "%s", text);
+}
+
+/* Each once: what is named twice is dialled in the families of either. How many are left. */
+static size_t unite(struct target *targets, size_t n)
+{
+	struct target *to = targets;
+
 	if (n > 0)
-		qsort(from, n, sizeof(*from), by_host);
+		qsort(targets, n, sizeof(*targets), by_host);
 	for (size_t i = 0; i < n; i++) {
-		struct target *t = &from[i];
+		struct target *t = &targets[i];
 
-		/* Of a document that could not be read to its end nothing counts. */
-		if (how == SOURCE_REFUSED || (t->host && to > from && by_host(to - 1, t) == 0))
+		if (to > targets && by_host(to - 1, t) == 0) {
+			to[-1].families |= t->families;
 			free(t->host);
-		else if (t->host)
+		} else {
 			*to++ = *t;
-		else if (i == 0 || by_host(t - 1, t) != 0)
-			tell_literal(x, path, t);
+		}
 	}
-	x->first_of_source += (size_t)(to - from);
-	x->n = x->first_of_source;
+	return (size_t)(to - targets);
+}
+
+/* Of a document that could not be read to its end nothing counts. */
+static void forget_source(struct reader_run *x)
+{
+	while (x->n > x->first_of_source)
+		free(x->targets[--x->n].host);
+}
+
+/* Tells the literals of this source, keeps its names. */
+static void tell_source(struct reader_run *x)
+{
+	struct target *from = x->targets + x->first_of_source;
+	size_t n = unite(from, x->n - x->first_of_source), literals = 0;
+
+	for (; literals < n && !from[literals].host; literals++)
+		tell_literal(x, &from[literals]);
+	n -= literals;
+	memmove(from, from + literals, n * sizeof(*from));
+	x->n = x->first_of_source += n;
+}
+
+static void end_of_source(void *ctx, enum source_read how)
+{
+	struct reader_run *x = ctx;
+
+	read_rules(x);
+	if (how == SOURCE_REFUSED)
+		forget_source(x);
+	else if (x->n > x->first_of_source)
+		tell_source(x);
 	x->sum.sources++;
-	tell_skipped(x, path, how != SOURCE_REFUSED);
+	tell_skipped(x, how != SOURCE_REFUSED);
 	emit(&(struct wire_record){ .type = WIRE_SOURCE,
-				    .u.source = { wire_hash(path), how == SOURCE_WHOLE && !x->now.overflow } });
+				    .u.source = { x->sources.id, how == SOURCE_WHOLE && !x->now.overflow } });
 	emit_flush();
 	memset(&x->now, 0, sizeof(x->now));
 }
@@ -262,16 +296,15 @@ static void tell_name(struct reader_run *x, const struct target *t, size_t n)
 }
 
 /* Mihomo looks into `hosts:` and the system's file before it asks anybody. */
-static bool told_by_hosts(struct reader_run *x, const struct target *t, size_t n)
+static bool told_by_hosts(struct reader_run *x, const struct target *t)
 {
+	uint8_t families = x->rules.dns.ipv6 ? t->families : t->families & 1u << IP_V4;
 	struct addr addrs[HOST_ADDRS_MAX];
-	int found = hosts_find(x->rules.hosts, t->host,
-			       (uint8_t)(x->rules.dns.ipv6 ? ENDPOINT_ANY_FAMILY : 1u << IP_V4), addrs, HOST_ADDRS_MAX);
+	int found = hosts_find(x->rules.hosts, t->host, families, addrs, HOST_ADDRS_MAX);
 
-	for (int i = 0; i < found; i++) {
-		for (size_t j = 0; j < n && !addr_is_special(&addrs[i]); j++)
-			tell_address(&t[j], &addrs[i], HOSTS_TTL_S);
-	}
+	for (int i = 0; i < found; i++)
+		if (!addr_is_special(&addrs[i]))
+			tell_address(t, &addrs[i], HOSTS_TTL_S);
 	return found >= 0;
 }
 
@@ -280,13 +313,19 @@ static void tell_names(struct reader_run *x)
 	if (x->n > 0)
 		qsort(x->targets, x->n, sizeof(*x->targets), by_host);
 	for (size_t i = 0, next; i < x->n; i = next) {
-		const struct target *t = &x->targets[i];
+		struct target *t = &x->targets[i];
+		size_t left = 0;
 
-		for (next = i + 1; next < x->n && strcmp(t->host, x->targets[next].host) == 0; next++)
-			;
+		for (next = i; next < x->n && strcmp(t->host, x->targets[next].host) == 0; next++) {
+			const struct target one = x->targets[next];
+
+			if (told_by_hosts(x, &one))
+				continue;
+			x->targets[next] = t[left]; /* to be asked for come first */
+			t[left++] = one;
+		}
 		x->sum.names++;
-		if (!told_by_hosts(x, t, next - i))
-			tell_name(x, t, next - i);
+		tell_name(x, t, left);
 	}
 }
 
@@ -334,6 +373,7 @@ int extract_read(const struct extract_options *o)
 					     .max_file = o->max_file,
 					     .found = found,
 					     .skipped = skipped,
+					     .note = note,
 					     .end = end_of_source,
 					     .ctx = &x } };
 

@@ -16,13 +16,11 @@
 #include "helper/split.h"
 #include "helper/usage.h"
 
-#define SOURCES_MAX 4096
 #define SETTINGS_MAX 512
 
 static const uint32_t reader_caps[WIRE_TYPES] = {
-	[WIRE_SETTING] = SETTINGS_MAX,	    [WIRE_ADDRESS] = 4 * EXTRACT_TARGETS_MAX,
-	[WIRE_FRESH] = EXTRACT_TARGETS_MAX, [WIRE_NAME] = EXTRACT_TARGETS_MAX,
-	[WIRE_SOURCE] = SOURCES_MAX,	    [WIRE_SUMMARY] = 1,
+	[WIRE_SETTING] = SETTINGS_MAX,	   [WIRE_ADDRESS] = 4 * EXTRACT_TARGETS_MAX, [WIRE_FRESH] = EXTRACT_TARGETS_MAX,
+	[WIRE_NAME] = EXTRACT_TARGETS_MAX, [WIRE_SOURCE] = EXTRACT_SOURCES_MAX,	     [WIRE_SUMMARY] = 1,
 	[WIRE_NOTE] = HELPER_NOTES_MAX
 };
 
@@ -48,7 +46,7 @@ struct resolver_run {
 	struct {
 		uint32_t source;
 		bool complete;
-	} sources[SOURCES_MAX];
+	} sources[EXTRACT_SOURCES_MAX];
 	size_t n_sources;
 	uint32_t n_addresses; /* told */
 	bool overflow;	      /* more were found than the supervisor takes */
@@ -215,8 +213,9 @@ static int by_host(const void *a, const void *b)
 static int by_rank(const void *a, const void *b)
 {
 	const struct asked *x = a, *y = b;
+	int r = x->rank != y->rank ? x->rank - y->rank : strcmp(x->host, y->host);
 
-	return x->rank != y->rank ? x->rank - y->rank : strcmp(x->host, y->host);
+	return r ? r : (x->source > y->source) - (x->source < y->source);
 }
 
 static void sort_by_use(struct resolver_run *x)
@@ -264,14 +263,22 @@ static bool possible(const struct resolver_run *x, const struct addr *a)
 	return possible;
 }
 
+/* Of the neighbours with one host, those of one source (proxies behind one server) are told of once. */
+static bool is_repeated(const struct asked *first, size_t i)
+{
+	return i > 0 && first[i].source == first[i - 1].source;
+}
+
 static void tell_found(struct resolver_run *x, const struct asked *a, size_t n, const struct addr *addr, uint32_t ttl_s)
 {
-	for (; n > 0; n--, a++) {
+	for (size_t i = 0; i < n; i++) {
 		struct wire_record r = { .type = WIRE_ADDRESS };
 
+		if (is_repeated(a, i))
+			continue;
 		r.u.address.addr = *addr;
-		r.u.address.source = a->source;
-		r.u.address.host = a->hash;
+		r.u.address.source = a[i].source;
+		r.u.address.host = a[i].hash;
 		r.u.address.ttl_s = ttl_s;
 		tell_address(x, &r);
 	}
@@ -279,8 +286,10 @@ static void tell_found(struct resolver_run *x, const struct asked *a, size_t n, 
 
 static void tell_unresolved(const struct asked *a, size_t n)
 {
-	for (; n > 0; n--, a++)
-		emit(&(struct wire_record){ .type = WIRE_UNRESOLVED, .u.unresolved = { a->source, a->hash } });
+	for (size_t i = 0; i < n; i++)
+		if (!is_repeated(a, i))
+			emit(&(struct wire_record){ .type = WIRE_UNRESOLVED,
+						    .u.unresolved = { a[i].source, a[i].hash } });
 }
 
 static void resolved(void *ctx, size_t index, const struct resolve_answer *answer)

@@ -345,6 +345,61 @@ proxy-providers:
         self.assertEqual(of(ADDRESS, found), [("203.0.113.9", fnv(stray), 0)])
         self.assertEqual(len(of(SOURCE, found)), 2)
 
+    def test_a_providers_override_counts_for_all_its_entries(self):
+        four, both = self.write("four.yaml", "proxies: [{server: 203.0.113.1}, {server: '2001:db8::1'}]"), self.write(
+            "both.yaml", "proxies: [{server: '2001:db8::2', ip-version: ipv4}, {server: 203.0.113.2, dialer-proxy: x}]")
+        far = self.write("far.yaml", "proxies: [{server: 203.0.113.3}]")
+        near = self.write("near.yaml", "trojan://p@203.0.113.4:443#n")
+        self.write("config.yaml", """
+proxy-providers:
+  four: {type: file, path: four.yaml, override: {ip-version: IPv4}}
+  both: {type: file, path: both.yaml, override: {ip_version: dual, dialer-proxy: ""}}
+  far: {type: file, path: far.yaml, override: {dialer-proxy: x}}
+  own: {type: file, path: far.yaml, dialer-proxy: x, override: {dialer-proxy: ~}}
+  near: {type: file, path: near.yaml, dialer-proxy: x, override: {Dialer_Proxy: DIRECT, override-expr: ['.a = 1']}}
+  i: {type: inline, payload: [{server: 203.0.113.5}], override: {dialer-proxy: x}}
+  j: {type: inline, payload: [{server: 203.0.113.6}], override: {additional-prefix: a}}
+""")
+        found = self.extract("--provider-dir", self.home)
+        self.assertEqual(sorted(a[0] for a in of(ADDRESS, found)),
+                         ["2001:db8::2", "203.0.113.1", "203.0.113.2", "203.0.113.4", "203.0.113.6"])
+        self.assertEqual(len(of(SOURCE, found)), 5)
+        self.assertEqual([text for _, text in of(NOTE, found)],
+                         [f"{near}: override-expr may change servers: only Mihomo knows"])
+
+    def test_a_file_that_two_providers_read_differently_counts_for_both(self):
+        self.write("f.yaml", "proxies: [{server: 203.0.113.1}]")
+        self.write("config.yaml", "proxy-providers:\n  a: {type: file, path: f.yaml, override: {dialer-proxy: x}}\n"
+                   "  b: {type: file, path: f.yaml}\n  c: {type: file, path: ./f.yaml}\n")
+        found = self.extract()
+        self.assertEqual([a[0] for a in of(ADDRESS, found)], ["203.0.113.1"])
+        self.assertEqual(len({source for source, _ in of(SOURCE, found)}), 3)
+
+    def test_an_address_that_is_named_twice_counts_in_the_families_of_either(self):
+        self.write("config.yaml", "proxies: [{server: '2001:db8::1', ip-version: ipv4}, {server: '2001:db8::1'}]")
+        self.assertEqual([a[0] for a in of(ADDRESS, self.extract())], ["2001:db8::1"])
+
+    def test_hosts_without_the_family_that_is_wanted_leave_the_name_servers_to_ask(self):
+        dns = self.dns({"h.example": {"A": ["203.0.113.1"]}})
+        self.write("config.yaml", "hosts: {h.example: '2001:db8::1'}\n"
+                   "proxies: [{name: a, server: h.example, ip-version: ipv4}, {name: b, server: h.example}]")
+        found = self.extract("--resolver", f"127.0.0.1:{dns.port}")
+        self.assertEqual(sorted(a[0] for a in of(ADDRESS, found)), ["2001:db8::1", "203.0.113.1"])
+
+    def test_six_hundred_providers_are_all_read(self):
+        names = "".join(f"  p{i}: {{type: file, path: p{i}.yaml}}\n" for i in range(600))
+        for i in range(600):
+            self.write(f"p{i}.yaml", f"proxies: [{{server: 203.0.{113 + i // 200}.{i % 200}}}]")
+        self.write("config.yaml", "proxy-providers:\n" + names)
+        found = self.extract()
+        self.assertEqual((len(of(ADDRESS, found)), len(of(SOURCE, found)), found[-1][0]), (600, 601, SUMMARY))
+
+    def test_more_sources_than_can_be_kept_are_told(self):
+        names = "".join(f"  p{i}: {{type: http, path: p{i}.yaml}}\n" for i in range(5000))
+        self.write("config.yaml", "proxies: [{server: 203.0.113.1}]\nproxy-providers:\n" + names)
+        found = self.extract()
+        self.assertEqual((len(of(ADDRESS, found)), len(of(SOURCE, found)), found[-1][0]), (1, 4096, SUMMARY))
+
     def test_special_and_fake_answers_are_dropped_and_told(self):
         dns = self.dns({"fake.example": {"A": ["198.18.3.4"]}, "lo.example": {"A": ["127.0.0.1"]},
                         "half.example": {"A": ["198.18.0.1", "203.0.113.1"]}})

@@ -333,8 +333,7 @@ static const struct outbound {
 	{ "zerotier", "tcp", zerotier },
 };
 
-/* ip-version: a preference leaves both families. */
-static uint8_t families(const struct doc_node *version)
+uint8_t provider_families(const struct doc_node *version)
 {
 	return is(version, "ipv4") ? 1u << IP_V4 : is(version, "ipv6") ? 1u << IP_V6 : ENDPOINT_ANY_FAMILY;
 }
@@ -353,7 +352,7 @@ static void read_entry(struct doc *d, struct doc_node *map, const struct endpoin
 			how = &outbounds[i];
 	e.name = text_or(doc_get(d, map, "name"), "", name);
 	e.dialer = text_or(key(&e, "dialer-proxy"), "", dialer);
-	e.families = families(key(&e, "ip-version"));
+	e.families = provider_families(key(&e, "ip-version"));
 	e.transport = how->transport;
 	how->read(&e);
 }

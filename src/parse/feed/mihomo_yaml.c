@@ -8,6 +8,7 @@
 
 #include "clashsup/scan.h"
 #include "parse/feed/mihomo_dns.h"
+#include "parse/feed/provider.h"
 
 #define LISTENER_PORTS_MAX 16 /* of one entry of listeners: */
 #define LISTENERS_MAX 256     /* ports of all entries */
@@ -293,6 +294,32 @@ static void provider_path(struct mihomo_provider *p, const char *home, const cha
 		p->path[0] = '\0';
 }
 
+/* `override` wins over the provider's own key, and says "" too (Mihomo 1.19.30: adapter/provider/override.go). */
+static void provider_override(struct doc *d, struct doc_node *map, struct mihomo_provider *p)
+{
+	const struct doc_node *own = doc_find(d, map, "dialer-proxy"), *expr;
+	struct doc_node *override = doc_find(d, map, "override");
+	const struct doc_node *dialer = doc_find(d, override, "dialer-proxy");
+	const struct doc_node *version = doc_find(d, override, "ip-version");
+
+	p->dialer = doc_string(doc_is_null(dialer) ? own : dialer, p->number);
+	if (doc_is_null(dialer) && p->dialer && !*p->dialer)
+		p->dialer = NULL;
+	if (!doc_is_null(version))
+		p->families = provider_families(version);
+	expr = doc_find(d, override, "override-expr");
+	p->rewrites = doc_first(expr) || doc_text(expr);
+}
+
+/* STUN servers are asked in both families, whatever a proxy's is. */
+void mihomo_override(const struct mihomo_provider *p, struct endpoint *ep)
+{
+	if (p->dialer)
+		ep->dialer = p->dialer;
+	if (p->families && ep->kind != ENDPOINT_STUN)
+		ep->families = p->families;
+}
+
 void mihomo_providers(struct doc *d, const char *home, mihomo_provider_fn provider, void *ctx)
 {
 	for (const struct doc_item *i = doc_pairs(doc_get(d, d->root, "proxy-providers")); i; i = i->next) {
@@ -305,6 +332,7 @@ void mihomo_providers(struct doc *d, const char *home, mihomo_provider_fn provid
 			continue;
 		p.payload = doc_find(d, i->value, "payload");
 		p.http = strcmp(type, "http") == 0;
+		provider_override(d, i->value, &p);
 		if (p.http || strcmp(type, "file") == 0)
 			provider_path(&p, home, path && *path ? path : NULL, doc_text(doc_find(d, i->value, "url")));
 		provider(ctx, &p);

@@ -104,14 +104,20 @@ static void say(const struct wire_record *r)
 		_exit(1); /* it is not listened to any more */
 }
 
-static void say_name(const char *host)
+static void say_name_of(uint32_t source, uint32_t proxy, const char *host)
 {
 	struct wire_record r = { .type = WIRE_NAME };
 
-	r.u.name.source = 1;
+	r.u.name.source = source;
+	r.u.name.proxy = proxy;
 	r.u.name.families = 3;
 	r.u.name.host = host;
 	say(&r);
+}
+
+static void say_name(const char *host)
+{
+	say_name_of(1, 0, host);
 }
 
 static void say_source(void)
@@ -177,6 +183,21 @@ static void a_reader_that_is_through_makes_a_whole_run(void **state)
 	assert_int_equal(told.addresses, 5);
 	assert_int_equal(told.whole, 1);
 	assert_int_equal(told.summaries, 1);
+}
+
+static void many_behind_one_server(void)
+{
+	for (uint32_t i = 0; i < 1000; i++)
+		say_name_of(i % 2 + 1, i, "a.example");
+	say_summary();
+}
+
+static void proxies_behind_one_server_have_its_addresses_once_a_source(void **state)
+{
+	(void)state;
+	end_of_reader = 0;
+	assert_int_equal(run(many_behind_one_server), 0);
+	assert_int_equal(told.addresses, 2 * 2);
 }
 
 static void without_summary(void)
@@ -263,6 +284,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_reader_that_is_through_makes_a_whole_run),
+		cmocka_unit_test(proxies_behind_one_server_have_its_addresses_once_a_source),
 		cmocka_unit_test(of_a_reader_that_fails_or_lies_no_source_is_whole),
 		cmocka_unit_test(more_addresses_than_the_supervisor_takes_are_left_out),
 	};
