@@ -134,6 +134,30 @@ static void what_is_no_provider_is_refused_with_a_reason(void **state)
 	}
 }
 
+/* Reasons go into logs. */
+static void no_reason_tells_what_may_be_a_secret(void **state)
+{
+	static const char *const rows[] = {
+		"proxies: [{server: 'https://a.example/sub?token=hunter2'}]",
+		"proxies: [{server: 'hunter2@a.example'}]",
+		"proxies: [{server: a.example, port: '443/?p=hunter2'}]",
+		"proxies: [{server: a.example, password: *hunter2}]",
+		"hunter2 https://a.example\n",
+		"token=hunter2://a.example\nss://YTpi@a.example:1\n",
+		"ss://hunter2@\nvless://hunter2@a.example:hunter2\n",
+	};
+	(void)state;
+
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct seen s;
+
+		print_message("%s\n", rows[i]);
+		(void)parse(rows[i], &s);
+		assert_non_null(strchr(s.text, '!'));
+		assert_null(strstr(s.reason, "hunter2"));
+	}
+}
+
 static void hosts_and_ports_come_apart(void **state)
 {
 	static const struct {
@@ -187,6 +211,7 @@ int main(void)
 		cmocka_unit_test(each_container_gives_its_endpoints),
 		cmocka_unit_test(a_bad_entry_is_skipped_with_its_line_and_the_others_go_on),
 		cmocka_unit_test(what_is_no_provider_is_refused_with_a_reason),
+		cmocka_unit_test(no_reason_tells_what_may_be_a_secret),
 		cmocka_unit_test(hosts_and_ports_come_apart),
 	};
 
