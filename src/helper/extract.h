@@ -32,6 +32,9 @@ struct extract_options {
 	unsigned concurrency;
 };
 
+/* ASCII letters to small ones: names that differ in them alone are one. */
+void extract_fold(char *text);
+
 /* Exit statuses. Both write records to standard output. */
 int extract_read(const struct extract_options *o);
 int extract_resolve(const struct extract_options *o, struct resolver *resolver, struct reader *reader);

@@ -69,7 +69,7 @@ static bool grow(struct reader_run *x)
 	return true;
 }
 
-static void fold(char *text)
+void extract_fold(char *text)
 {
 	for (; *text; text++)
 		*text = (char)tolower((unsigned char)*text);
@@ -95,7 +95,7 @@ static void found(void *ctx, const struct endpoint *ep)
 	if (addr_parse(ep->host, &t.addr) < 0) {
 		t.host = strdup(ep->host);
 		check_memory(t.host);
-		fold(t.host);
+		extract_fold(t.host);
 		t.proxy = wire_hash(ep->name);
 	}
 	x->targets[x->n++] = t;
@@ -329,40 +329,6 @@ static void tell_names(struct reader_run *x)
 	}
 }
 
-/* ---- how to ask ---- */
-
-static void setting(enum wire_setting key, const char *value)
-{
-	emit(&(struct wire_record){ .type = WIRE_SETTING, .u.setting = { .key = key, .value = value } });
-}
-
-static void tell_group(size_t index, const struct dns_group *g)
-{
-	char server[DNS_SERVER_TEXT], text[WIRE_TEXT_MAX];
-
-	if (g->api) {
-		snprintf(text, sizeof(text), "%zu api", index);
-		setting(WIRE_SET_RESOLVER, text);
-	}
-	for (size_t i = 0; i < g->n; i++) {
-		snprintf(text, sizeof(text), "%zu %s", index, dns_server_text(&g->servers[i], server));
-		setting(WIRE_SET_RESOLVER, text);
-	}
-}
-
-static void tell_plan(struct reader_run *x)
-{
-	char text[ADDR_TEXT];
-
-	setting(WIRE_SET_IPV6, x->rules.dns.ipv6 ? "yes" : "no");
-	for (int f = 0; f < IP_FAMILIES; f++) {
-		if (x->rules.dns.has_fake[f])
-			setting(WIRE_SET_FAKE_IP, addr_net_text(&x->rules.dns.fake[f], text));
-	}
-	for (size_t i = 0; i < x->rules.plan.n; i++)
-		tell_group(i, &x->rules.plan.groups[i]);
-}
-
 int extract_read(const struct extract_options *o)
 {
 	struct reader_run x = { .options = o,
@@ -380,7 +346,7 @@ int extract_read(const struct extract_options *o)
 	read_fresh(&x);
 	sources_read(&x.sources, &x.config);
 	read_rules(&x);
-	tell_plan(&x);
+	name_rules_tell(&x.rules);
 	tell_names(&x);
 	if (x.notes > HELPER_NOTES_MAX)
 		fprintf(stderr, "clashsup-helper: %u more notes\n", x.notes - HELPER_NOTES_MAX);

@@ -825,6 +825,39 @@ class List(Case):
         self.assertEqual(out["addresses"], ["2001:db8::1"])
         self.assertEqual(out["skipped"], [{"file": path, "line": 4, "reason": "no server"}])
 
+    def test_json_is_utf8_whatever_the_names_are(self):
+        names = [b"%ff%c2", b"%00%1b[31m", b"%c2%9b", b"\xff raw", "\u2602".encode(), b"%ed%a0%80"]
+        path = self.write("l", b"".join(b"trojan://p@203.0.113.1:%d#%s\n" % (i + 1, n) for i, n in enumerate(names)) +
+                          b"\xff\xfe://x\nss://\xc3\n")
+        out = json.loads(self.run_role("list", "--json", "--no-resolve", path).stdout.decode())
+        self.assertEqual([e["name"] for e in out["endpoints"]][3:], ["\ufffd raw", "\u2602", "\ufffd" * 3])
+        self.assertEqual((len(out["endpoints"]), len(out["skipped"])), (6, 2))
+        people = self.run_role("list", path).stdout.decode()
+        self.assertFalse([c for c in people if (ord(c) < 32 and c != "\n") or 0x7f <= ord(c) < 0xa0])
+
+    def test_names_are_asked_for_by_one_that_opens_no_file(self):
+        path = self.write("p.yaml", "proxies: [{server: a.invalid}, {server: A.invalid}, {server: 203.0.113.1}]")
+        run = self.run_role("list", "--json", path)
+        self.assertEqual(json.loads(run.stdout)["addresses"], ["203.0.113.1"])
+        self.assertEqual(run.stderr.decode().lower().count("a.invalid: "), 1)
+
+    def test_a_providers_override_is_seen_in_its_inline_entries(self):
+        path = self.write("c.yaml", "proxy-providers: {i: {type: inline, payload: [{server: 203.0.113.1}],"
+                          " override: {dialer-proxy: x}}}")
+        out = json.loads(self.run_role("list", "--json", path).stdout)
+        self.assertEqual((out["endpoints"][0]["dialer-proxy"], out["addresses"]), ("x", []))
+
+    def test_a_large_file_and_a_reader_that_goes_away(self):
+        path = self.write("big.yaml", "proxies:\n" + "".join(
+            f"- {{name: n{i}, server: 10.{i >> 16}.{i >> 8 & 255}.{i & 255}, port: 1}}\n" for i in range(100000)))
+        out = json.loads(self.run_role("list", "--json", "--no-resolve", path).stdout)
+        self.assertEqual((len(out["endpoints"]), len(out["addresses"])), (100000, 100000))
+        p = subprocess.Popen([HELPER, "list", "--json", "--no-resolve", path], stdout=subprocess.PIPE,
+                             stderr=subprocess.DEVNULL)
+        p.stdout.read(10)
+        p.stdout.close()
+        self.assertEqual(p.wait(timeout=20), 1)
+
     def test_people_get_a_line_each_and_standard_input_works(self):
         run = self.run_role("list", "--no-resolve", "-", input=b"proxies: [{name: a, server: '2001:db8::1', port: 5}]")
         self.assertEqual(run.stdout.decode(), "[2001:db8::1]:5 tcp server -:1 a\n")
@@ -878,7 +911,7 @@ class Cage(Case):
             return {**status, "limits": limits.read()}
 
     def test_the_filter_is_in_force_before_any_input(self):
-        for args in (["list", "-"], ["probe", os.path.join(self.home, "s"), "1000", "1000"]):
+        for args in (["list", "-"], ["list", "--json", "-"], ["probe", os.path.join(self.home, "s"), "1000", "1000"]):
             status = self.status_of(*args)
             self.assertEqual(status["Seccomp"], "2")
             self.assertEqual(status["NoNewPrivs"], "1")
