@@ -95,10 +95,10 @@ int table_put(struct table *t, const void *key, void **slot)
 	if (t->used >= t->max)
 		return -ENOSPC;
 	if ((s->used + 1) * 8 > s->cap * 7) {
-		if (resize(t, s, s->cap ? s->cap * 2 : CAP_MIN) < 0)
-			return -ENOMEM;
-		at = look(t, s, h, key);
+		at = resize(t, s, s->cap ? s->cap * 2 : CAP_MIN) < 0 ? NULL : look(t, s, h, key);
 	}
+	if (!at)
+		return -ENOMEM;
 	memcpy(at, key, t->key);
 	*slot = at;
 	s->used++;

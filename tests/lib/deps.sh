@@ -37,6 +37,19 @@ install_packages()
 	return 1
 }
 
+# Runs a command while Debian's policy for packages' services is "none is started": the host serves no DNS because of us.
+deps_without_services()
+{
+	local policy=/usr/sbin/policy-rc.d result
+
+	[ -e "$policy" ] && { "$@"; return; }
+	printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy"
+	"$@"
+	result=$?
+	rm -f "$policy"
+	return "$result"
+}
+
 deps_apt()
 {
 	local verb=$1
@@ -45,7 +58,8 @@ deps_apt()
 	if [ "$verb" = update ]; then
 		apt-get -q update </dev/null >/dev/null
 	else
-		DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends "$verb" "$@" </dev/null >/dev/null
+		DEBIAN_FRONTEND=noninteractive deps_without_services apt-get -q -y --no-install-recommends "$verb" "$@" \
+			</dev/null >/dev/null
 	fi
 }
 

@@ -1,11 +1,11 @@
 """The set is true: before the rules, over restarts, as answers and files change, names in use first."""
 
+import base64
 import os
 import shutil
 import stat
 import subprocess
 import tempfile
-import threading
 import time
 
 from house import DNS, SLOW, HouseCase, config, wait_for
@@ -218,9 +218,22 @@ class Files(HouseCase):
         os.rename(os.path.join(sup.home, "new"), os.path.join(sup.home, "now"))
         sup.wait_members({"45.45.45.8"} | second, timeout=2)
 
-    def test_share_links_and_base64_are_read_as_mihomo_reads_them(self):
-        import base64
+    def test_a_single_file_that_is_bind_mounted_is_seen_when_its_source_is_written(self):
+        text, first = nodes(2)
+        other, second = nodes(2, 50)
+        sup = self.supervisor(config(providers=["p: {type: file, path: ./p.yaml}"]), files={"p.yaml": "proxies: []\n"})
+        source, target = os.path.join(sup.dir, "outside.yaml"), os.path.join(sup.home, "p.yaml")
+        with open(source, "w", encoding="utf-8") as f:
+            f.write(text)
+        subprocess.run(["mount", "--bind", source, target], check=True)
+        self.addCleanup(subprocess.run, ["umount", target])
+        sup.wait_state("armed")
+        sup.wait_members({"45.45.45.8"} | first)
+        with open(source, "w", encoding="utf-8") as f:
+            f.write(other)
+        sup.wait_members({"45.45.45.8"} | second, timeout=2)
 
+    def test_share_links_and_base64_are_read_as_mihomo_reads_them(self):
         links = "trojan://x@45.46.1.1:443#a\nvless://5783a3e7-e373-51cd-8642-c83782b807c5@45.46.1.2:443#b\n"
         sup = self.armed(
             config(providers=["l: {type: file, path: ./l.txt}", "b: {type: file, path: ./b.txt}"]),

@@ -41,7 +41,7 @@ static bool is_utf16(const struct source *s)
 /* Quotes open behind a separator and do not outlive their line: this is a guess, needed for one escape only. */
 static void follow_quotes(struct source *s, char c)
 {
-	char before = s->at > 0 ? s->bytes[s->at - 1] : '\n';
+	char before = (char)(s->at > 0 ? s->bytes[s->at - 1] : '\n');
 
 	if (c == '\n' || c == '\r' || c == s->quote)
 		s->quote = '\0';

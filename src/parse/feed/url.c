@@ -36,7 +36,7 @@ static const char *unescape(char *text, bool plus)
 		if (byte < 0)
 			return bad_escape;
 		from += coded ? 3 : 1;
-		*to++ = byte ? (char)byte : '\1';
+		*to++ = (char)(byte ? byte : '\1');
 	}
 	*to = '\0';
 	return NULL;

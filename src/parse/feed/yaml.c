@@ -225,7 +225,9 @@ static int begin(struct builder *b, enum doc_kind kind, bool block, const yaml_c
 {
 	struct doc_node *n = new_node(b, kind, block);
 
-	if (n && begins_stream(b, kind, anchor))
+	if (!n)
+		return out_of_memory(b);
+	if (begins_stream(b, kind, anchor))
 		b->streamed = n;
 	if (place(b, n) < 0 || define(b, anchor, n) < 0)
 		return -1;
