@@ -22,7 +22,8 @@
 
 /* A host as one source names it: a literal, or a name to resolve. */
 struct target {
-	char *host; /* NULL = literal */
+	char *host;   /* NULL = literal */
+	char *dialer; /* that is not judged yet; NULL = none: it is dialled from here */
 	struct addr addr;
 	uint32_t source, proxy;
 	uint8_t families;
@@ -33,6 +34,7 @@ struct reader_run {
 	struct sources sources;
 	struct doc *config;
 	struct name_rules rules;
+	struct dialers *dialers;
 	bool rules_read;	/* the config's turn is over; it may have been unreadable */
 	struct target *targets; /* of names: sorted by host in the end */
 	size_t n, cap, first_of_source;
@@ -75,14 +77,22 @@ void extract_fold(char *text)
 		*text = (char)tolower((unsigned char)*text);
 }
 
-/* What is reached through another proxy is not dialled from here. */
+static char *copy(const char *text)
+{
+	char *new = strdup(text);
+
+	check_memory(new);
+	return new;
+}
+
+/* What is reached through another proxy is not dialled from here. The config's groups come behind its proxies. */
 static void found(void *ctx, const struct endpoint *ep)
 {
 	struct reader_run *x = ctx;
 	struct target t = { .source = x->sources.id, .families = ep->families };
 
 	x->now.endpoints++;
-	if (!dialer_is_direct(x->config, ep->dialer))
+	if (x->rules_read && !dialers_direct(x->dialers, ep->dialer))
 		return;
 	if (!grow(x)) {
 		x->now.skipped++;
@@ -93,11 +103,12 @@ static void found(void *ctx, const struct endpoint *ep)
 		return;
 	}
 	if (addr_parse(ep->host, &t.addr) < 0) {
-		t.host = strdup(ep->host);
-		check_memory(t.host);
+		t.host = copy(ep->host);
 		extract_fold(t.host);
 		t.proxy = wire_hash(ep->name);
 	}
+	if (!x->rules_read && ep->dialer[0])
+		t.dialer = copy(ep->dialer);
 	x->targets[x->n++] = t;
 }
 
@@ -169,7 +180,8 @@ static void read_rules(struct reader_run *x)
 	if (x->rules_read)
 		return;
 	x->rules_read = true;
-	if (name_rules_read(&x->rules, x->config, x->options->resolver, true) < 0)
+	if (name_rules_read(&x->rules, x->config, x->options->resolver, true) < 0 ||
+	    dialers_new(&x->dialers, x->config) < 0)
 		exit(1);
 	note = name_rules_note(&x->rules, x->options->api != NULL);
 	if (note && !x->options->literals)
@@ -203,11 +215,23 @@ static size_t unite(struct target *targets, size_t n)
 	return (size_t)(to - targets);
 }
 
-/* Of a document that could not be read to its end nothing counts. */
-static void forget_source(struct reader_run *x)
+/* Keeps those that are dialled from here; none of a document that could not be read to its end. */
+static void judge_source(struct reader_run *x, bool counts)
 {
-	while (x->n > x->first_of_source)
-		free(x->targets[--x->n].host);
+	size_t to = x->first_of_source;
+
+	for (size_t i = to; i < x->n; i++) {
+		struct target *t = &x->targets[i];
+		bool stays = counts && (!t->dialer || dialers_direct(x->dialers, t->dialer));
+
+		free(t->dialer);
+		t->dialer = NULL;
+		if (stays)
+			x->targets[to++] = *t;
+		else
+			free(t->host);
+	}
+	x->n = to;
 }
 
 /* Tells the literals of this source, keeps its names. */
@@ -228,9 +252,8 @@ static void end_of_source(void *ctx, enum source_read how)
 	struct reader_run *x = ctx;
 
 	read_rules(x);
-	if (how == SOURCE_REFUSED)
-		forget_source(x);
-	else if (x->n > x->first_of_source)
+	judge_source(x, how != SOURCE_REFUSED);
+	if (x->n > x->first_of_source)
 		tell_source(x);
 	x->sum.sources++;
 	tell_skipped(x, how != SOURCE_REFUSED);
@@ -357,6 +380,7 @@ int extract_read(const struct extract_options *o)
 	free(x.targets);
 	free(x.fresh);
 	name_rules_deinit(&x.rules);
+	dialers_free(x.dialers);
 	doc_free(x.config);
 	return 0;
 }

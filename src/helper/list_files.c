@@ -148,7 +148,7 @@ static void found(void *ctx, const struct endpoint *ep)
 		return;
 	}
 	print_json(l, &own);
-	if (!dialer_is_direct(NULL, own.dialer))
+	if (!dialers_direct(NULL, own.dialer))
 		return; /* what is reached through another proxy would not be in the set */
 	l->hosts = list_grow(l->hosts, l->n_hosts, &l->cap_hosts, sizeof(*l->hosts));
 	l->hosts[l->n_hosts] = strdup(own.host);

@@ -152,6 +152,7 @@ static void read_config(struct sources *s, struct doc **config_out)
 	cleanup_free char *bytes = NULL;
 	struct inline_entries in = { .sources = s };
 	struct err e = ERR_INIT;
+	uint64_t budget;
 	uint32_t line;
 	size_t len;
 
@@ -167,10 +168,12 @@ static void read_config(struct sources *s, struct doc **config_out)
 		return;
 	}
 	in.doc = *config_out;
+	budget = in.doc->budget;
 	mihomo_providers(in.doc, s->home, read_payload, &in);
 	if (in.doc->exhausted)
 		pass_skipped(s, 0, "too many merges and aliases");
 	end(s, in.doc->exhausted ? SOURCE_REFUSED : s->any_skipped ? SOURCE_PARTLY : SOURCE_WHOLE);
+	in.doc->budget = budget; /* what was enough once is enough again */
 	mihomo_providers(in.doc, s->home, read_provider, s);
 }
 

@@ -375,6 +375,23 @@ proxy-providers:
         self.assertEqual([a[0] for a in of(ADDRESS, found)], ["203.0.113.1"])
         self.assertEqual(len({source for source, _ in of(SOURCE, found)}), 3)
 
+    def test_a_dialer_that_may_be_direct_is_known_where_its_group_comes_later(self):
+        self.write("p.yaml", "proxies: [{server: 203.0.113.3, dialer-proxy: g}, {server: 203.0.113.4, dialer-proxy: n}]")
+        self.write("config.yaml", """
+proxies: [{server: 203.0.113.1, dialer-proxy: g}, {server: 203.0.113.2, dialer-proxy: n}]
+proxy-providers: {p: {type: file, path: p.yaml}}
+proxy-groups: [{name: g, proxies: [x, h]}, {name: h, proxies: [DIRECT]}, {name: n, proxies: [x]}]
+""")
+        self.assertEqual(sorted(a[0] for a in of(ADDRESS, self.extract())), ["203.0.113.1", "203.0.113.3"])
+
+    def test_many_entries_behind_a_dialer_leave_the_other_providers_their_turn(self):
+        groups = "".join(f"- {{name: g{i}, proxies: [{', '.join(f'x{k}' for k in range(50))}]}}\n" for i in range(40))
+        self.write("a.yaml", "proxies:\n" + "- {server: 203.0.113.1, dialer-proxy: g39}\n" * 100000)
+        self.write("b.yaml", "proxies: [{server: 203.0.113.2}]")
+        self.write("config.yaml", "proxy-providers:\n  a: {type: file, path: a.yaml}\n  b: {type: file, path: b.yaml}\n"
+                   "proxy-groups:\n" + groups)
+        self.assertEqual([a[0] for a in of(ADDRESS, self.extract())], ["203.0.113.2"])
+
     def test_an_address_that_is_named_twice_counts_in_the_families_of_either(self):
         self.write("config.yaml", "proxies: [{server: '2001:db8::1', ip-version: ipv4}, {server: '2001:db8::1'}]")
         self.assertEqual([a[0] for a in of(ADDRESS, self.extract())], ["2001:db8::1"])
