@@ -56,6 +56,8 @@ static int allow_reading(int ruleset, const char *path)
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return 0; /* not there, or not for us: reading it will say so */
+	if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode) && !S_ISCHR(st.st_mode))
+		return 0; /* a pipe or a socket takes no rule, and needs none */
 	if (S_ISDIR(st.st_mode))
 		rule.allowed_access |= LANDLOCK_ACCESS_FS_READ_DIR;
 	return (int)syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);

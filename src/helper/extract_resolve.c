@@ -14,13 +14,14 @@
 #include "helper/helper.h"
 #include "helper/resolve.h"
 #include "helper/split.h"
+#include "helper/targets.h"
 #include "helper/usage.h"
 
 #define SETTINGS_MAX 512
 
 static const uint32_t reader_caps[WIRE_TYPES] = {
-	[WIRE_SETTING] = SETTINGS_MAX,	   [WIRE_ADDRESS] = 4 * EXTRACT_TARGETS_MAX, [WIRE_FRESH] = EXTRACT_TARGETS_MAX,
-	[WIRE_NAME] = EXTRACT_TARGETS_MAX, [WIRE_SOURCE] = EXTRACT_SOURCES_MAX,	     [WIRE_SUMMARY] = 1,
+	[WIRE_SETTING] = SETTINGS_MAX, [WIRE_ADDRESS] = 4 * TARGETS_MAX,    [WIRE_FRESH] = TARGETS_MAX,
+	[WIRE_NAME] = TARGETS_MAX,     [WIRE_SOURCE] = EXTRACT_SOURCES_MAX, [WIRE_SUMMARY] = 1,
 	[WIRE_NOTE] = HELPER_NOTES_MAX
 };
 
@@ -64,13 +65,13 @@ static void check_memory(const void *p)
 /* One more than the supervisor takes would be the end of the whole run. */
 static void tell_address(struct resolver_run *x, const struct wire_record *r)
 {
-	if (x->n_addresses < EXTRACT_TARGETS_MAX) {
+	if (x->n_addresses < TARGETS_MAX) {
 		x->n_addresses++;
 		emit(r);
 		return;
 	}
 	if (!x->overflow)
-		emit_note(&x->notes, true, "more than %u addresses, the rest is left out", EXTRACT_TARGETS_MAX);
+		emit_note(&x->notes, true, "more than %u addresses, the rest is left out", TARGETS_MAX);
 	x->overflow = true;
 }
 

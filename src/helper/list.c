@@ -33,14 +33,45 @@ static int role_for_people(struct list *l, char **files)
 
 /* ---- for JSON: the reader ---- */
 
-static int tell_rules(void)
+static void pass_over(void *ctx, const char *text)
+{
+	(void)ctx;
+	(void)text;
+}
+
+/* Mihomo does not run: what it would ask itself is asked of its config's name servers, or of the system's. */
+static int ask_without_mihomo(struct name_rules *rules)
+{
+	struct name_rules system;
+	int r = name_rules_read(&system, NULL, "system", false);
+
+	for (size_t i = 0; i < rules->plan.n && r == 0; i++) {
+		rules->plan.groups[i].api = false;
+		if (rules->plan.groups[i].n == 0)
+			rules->plan.groups[i] = system.plan.groups[0];
+	}
+	name_rules_deinit(&system);
+	return r;
+}
+
+/* By the rules of the config, if one of the files is one. */
+static int tell_hosts(struct list *l)
 {
 	struct name_rules rules;
-	int r = name_rules_read(&rules, NULL, "auto", false);
+	int r = name_rules_read(&rules, l->config, "auto", true);
 
 	if (r == 0)
+		r = ask_without_mihomo(&rules);
+	if (r == 0) {
 		name_rules_tell(&rules);
+		l->targets.first = 0;
+		targets_tell_literals(&l->targets, &rules, pass_over, NULL);
+		if (l->resolve)
+			targets_tell_names(&l->targets, &rules, NULL, NULL);
+	}
 	name_rules_deinit(&rules);
+	targets_deinit(&l->targets);
+	doc_free(l->config);
 	return r;
 }
 
@@ -58,7 +89,7 @@ static int reader(struct list *l, char **files)
 	fputs("],\"skipped\":[", l->out);
 	text_print(l->out, &l->skipped, true);
 	free(l->skipped.bytes);
-	if (r < 0 || fclose(l->out) != 0 || (l->resolve && tell_rules() < 0))
+	if (r < 0 || fclose(l->out) != 0 || tell_hosts(l) < 0)
 		return 1;
 	emit(&(struct wire_record){ .type = WIRE_SOURCE, .u.source = { LIST_SOURCE, !l->unread } });
 	emit(&(struct wire_record){ .type = WIRE_SUMMARY });
@@ -79,7 +110,11 @@ static void on_record(void *ctx, const struct wire_record *r)
 	struct collected *c = ctx;
 
 	if (r->type == WIRE_ADDRESS) {
-		c->addrs = list_grow(c->addrs, c->n, &c->cap, sizeof(*c->addrs));
+		if (c->n == c->cap) {
+			c->cap = c->cap ? c->cap * 2 : 64;
+			c->addrs = reallocarray(c->addrs, c->cap, sizeof(*c->addrs));
+			check_memory(c->addrs);
+		}
 		c->addrs[c->n++] = r->u.address.addr;
 	} else if (r->type == WIRE_NOTE) {
 		fprintf(stderr, "clashsup-helper: %s\n", r->u.note.text);

@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "helper/targets.h"
+
 #define LIST_SOURCE 1 /* on the wire: all files are one */
 
 /* A text that grows. */
@@ -27,17 +29,16 @@ struct list {
 	const struct mihomo_provider *provider; /* whose settings count, NULL = nobody's */
 	struct text found;			/* endpoints of the present document */
 	struct text skipped;
-	char **hosts; /* of the present document */
-	size_t n_hosts, cap_hosts, n_told;
-	bool any;    /* an endpoint was printed */
-	bool unread; /* a file could not be read at all */
+	size_t n_skipped; /* of the present file */
+	struct targets targets;
+	struct doc
+		*config; /* the first file that says how names are resolved, NULL = none; to be freed by the caller */
+	bool any;	 /* an endpoint was printed */
+	bool unread;	 /* a file could not be read at all */
 };
 
 /* Out of memory ends the program. */
 void check_memory(const void *p);
-
-/* Room for one element more in an array of `n`. */
-void *list_grow(void *array, size_t n, size_t *cap, size_t size);
 
 void text_begin(struct text *t);
 void text_end(struct text *t); /* then `bytes` and `len` are good, to be freed by the caller */
@@ -45,7 +46,7 @@ void text_end(struct text *t); /* then `bytes` and `len` are good, to be freed b
 /* Without the last comma. */
 void text_print(FILE *out, const struct text *t, bool json);
 
-/* Reads all, prints to `out`, and, for JSON, tells hosts by records. -1 when it could not be written. */
+/* Reads all, prints to `out`, and keeps the hosts. -1 when it could not be written. */
 int list_files(struct list *l, char **files);
 
 #endif

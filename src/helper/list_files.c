@@ -2,17 +2,20 @@
 
 #include <cjson/cJSON.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "clashsup/io.h"
-#include "helper/extract.h"
 #include "helper/helper.h"
 #include "parse/feed/dialer.h"
 #include "parse/feed/mihomo_yaml.h"
 #include "parse/feed/provider.h"
 #include "parse/json_text.h"
+
+#define SKIPPED_MAX 1000 /* of one file */
 
 void check_memory(const void *p)
 {
@@ -20,16 +23,6 @@ void check_memory(const void *p)
 		return;
 	fprintf(stderr, "clashsup-helper: out of memory\n");
 	exit(1);
-}
-
-void *list_grow(void *array, size_t n, size_t *cap, size_t size)
-{
-	if (n == *cap) {
-		*cap = n ? n * 2 : 64;
-		array = reallocarray(array, *cap, size);
-		check_memory(array);
-	}
-	return array;
 }
 
 void text_begin(struct text *t)
@@ -148,19 +141,17 @@ static void found(void *ctx, const struct endpoint *ep)
 		return;
 	}
 	print_json(l, &own);
-	if (!dialers_direct(NULL, own.dialer))
-		return; /* what is reached through another proxy would not be in the set */
-	l->hosts = list_grow(l->hosts, l->n_hosts, &l->cap_hosts, sizeof(*l->hosts));
-	l->hosts[l->n_hosts] = strdup(own.host);
-	check_memory(l->hosts[l->n_hosts]);
-	extract_fold(l->hosts[l->n_hosts++]);
+	(void)targets_add(&l->targets, &own, LIST_SOURCE); /* what the resolver may be told of is bounded */
 }
 
+/* Of a file with a million bad entries some are enough. */
 static void skipped(void *ctx, uint32_t line, const char *reason)
 {
 	struct list *l = ctx;
 	cJSON *o;
 
+	if (l->n_skipped++ >= SKIPPED_MAX)
+		return;
 	if (!l->json) {
 		fprintf(stderr, "%s:%u: skipped: ", l->file, line);
 		print_clean(stderr, reason);
@@ -183,13 +174,6 @@ struct inline_entries {
 	const struct endpoint_sink *sink;
 };
 
-static void pass_over(void *ctx, struct doc *d, struct doc_node *element)
-{
-	(void)ctx;
-	(void)d;
-	(void)element;
-}
-
 static void read_payload(void *ctx, const struct mihomo_provider *p)
 {
 	const struct inline_entries *in = ctx;
@@ -199,21 +183,26 @@ static void read_payload(void *ctx, const struct mihomo_provider *p)
 	in->list->provider = NULL;
 }
 
-/* A whole config may be given: the inline entries of its providers count too. */
-static void read_payloads(struct list *l, const char *bytes, size_t len, const struct endpoint_sink *sink)
+/* What a whole config says beside its proxies. NULL for what is no map of YAML. */
+static struct doc *read_config(struct dialers *d, const char *bytes, size_t len)
 {
-	const struct doc_stream proxies = { "proxies", pass_over, NULL }; /* told by provider_parse */
-	struct inline_entries in = { .list = l, .sink = sink };
+	const struct doc_stream proxies = { "proxies", dialers_entry, d };
+	struct doc *doc;
 	uint32_t line;
 
-	if (doc_load_stream(&in.doc, bytes, len, &proxies, &line, NULL) < 0)
-		return;
-	mihomo_providers(in.doc, "", read_payload, &in);
-	doc_free(in.doc);
+	if (doc_load_stream(&doc, bytes, len, &proxies, &line, NULL) < 0)
+		return NULL;
+	check_memory(dialers_groups(d, doc) == 0 ? doc : NULL);
+	return doc;
 }
 
-/* Standard input may be a pipe, which io_slurp refuses. */
-static int read_stdin(char **out, size_t *len_out, struct err *e)
+static bool resolves(struct doc *d)
+{
+	return doc_get(d, d->root, "dns") || doc_get(d, d->root, "hosts") || doc_get(d, d->root, "ipv6");
+}
+
+/* A pipe, which io_slurp refuses: to its end. */
+static int read_pipe(int fd, const char *path, char **out, size_t *len_out, struct err *e)
 {
 	size_t len = 0, cap = 0;
 	char *buf = NULL;
@@ -226,85 +215,97 @@ static int read_stdin(char **out, size_t *len_out, struct err *e)
 			buf = reallocarray(buf, cap, 1);
 			check_memory(buf);
 		}
-		n = io_read(STDIN_FILENO, buf + len, cap - len - 1);
+		n = io_read(fd, buf + len, cap - len - 1);
 		if (n <= 0 || (len += (size_t)n) > HELPER_FILE_MAX) {
 			*out = buf;
 			*len_out = len;
-			return n == 0 ? 0 : err_set(e, n < 0 ? (int)-n : EFBIG, "standard input cannot be read whole");
+			return n == 0 ? 0 : err_set(e, n < 0 ? (int)-n : EFBIG, "%s cannot be read whole", path);
 		}
 	}
 }
 
-static void forget_document(struct list *l)
+/* A file, or a pipe that the shell has put behind a name (/dev/fd/63, /dev/stdin). */
+static int read_path(const char *path, char **out, size_t *len_out, struct err *e)
 {
-	while (l->n_hosts > 0)
-		free(l->hosts[--l->n_hosts]);
+	cleanup_fd int fd = -1;
+	struct stat st;
+
+	if (stat(path, &st) < 0 || !S_ISFIFO(st.st_mode))
+		return io_slurp_path(path, HELPER_FILE_MAX, out, len_out, e);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? err_sys(e, errno, "%s", path) : read_pipe(fd, path, out, len_out, e);
+}
+
+static void print_found(struct list *l)
+{
 	text_end(&l->found);
-	free(l->found.bytes);
-}
-
-/* What the resolver may be told of is bounded. */
-static void tell_host(struct list *l, const char *host)
-{
-	struct wire_record r = { .type = WIRE_ADDRESS };
-
-	r.u.address.source = LIST_SOURCE;
-	if (addr_parse(host, &r.u.address.addr) == 0) {
-		if (addr_is_special(&r.u.address.addr))
-			return;
-	} else if (l->resolve) {
-		r = (struct wire_record){ .type = WIRE_NAME };
-		r.u.name.source = LIST_SOURCE;
-		r.u.name.families = ENDPOINT_ANY_FAMILY;
-		r.u.name.host = host;
-	} else {
-		return;
-	}
-	if (l->n_told++ < EXTRACT_TARGETS_MAX)
-		emit(&r);
-}
-
-static void take_document(struct list *l)
-{
-	for (size_t i = 0; i < l->n_hosts; i++)
-		tell_host(l, l->hosts[i]);
-	fflush(l->found.to);
 	if (l->json && l->found.len && l->any)
 		putc(',', l->out);
 	l->any |= l->found.len > 0;
 	text_print(l->out, &l->found, l->json);
-	forget_document(l);
+	free(l->found.bytes);
+}
+
+/* Of a document that could not be read to its end nothing counts. */
+static void read_list(struct list *l, const char *bytes, size_t len, const struct endpoint_sink *sink)
+{
+	if (provider_parse(bytes, len, sink) >= 0)
+		return;
+	targets_judge(&l->targets, NULL, false);
+	text_end(&l->found);
+	free(l->found.bytes);
+	text_begin(&l->found);
+}
+
+/* A list of proxies, or a whole config: then the inline entries of its providers count too. */
+static void read_bytes(struct list *l, const char *bytes, size_t len)
+{
+	const struct endpoint_sink sink = { .ctx = l, .found = found, .skipped = skipped };
+	struct inline_entries in = { .list = l, .sink = &sink };
+	struct dialers *d = dialers_new();
+	bool lists = true;
+
+	check_memory(d);
+	in.doc = read_config(d, bytes, len);
+	if (in.doc)
+		lists = doc_get(in.doc, in.doc->root, "proxies") || !doc_get(in.doc, in.doc->root, "proxy-providers");
+	if (lists)
+		read_list(l, bytes, len, &sink);
+	if (in.doc)
+		mihomo_providers(in.doc, "", read_payload, &in);
+	targets_judge(&l->targets, d, true);
+	l->targets.first = l->targets.n;
+	dialers_free(d);
+	if (in.doc && !l->config && resolves(in.doc))
+		l->config = in.doc;
+	else
+		doc_free(in.doc);
 }
 
 static void read_file(struct list *l, const char *path)
 {
-	const struct endpoint_sink sink = { .ctx = l, .found = found, .skipped = skipped };
 	cleanup_free char *bytes = NULL;
 	struct err e = ERR_INIT;
 	size_t len;
 	int r;
 
 	l->file = path;
-	r = strcmp(path, "-") == 0 ? read_stdin(&bytes, &len, &e)
-				   : io_slurp_path(path, HELPER_FILE_MAX, &bytes, &len, &e);
+	l->n_skipped = 0;
+	r = strcmp(path, "-") == 0 ? read_pipe(STDIN_FILENO, "standard input", &bytes, &len, &e)
+				   : read_path(path, &bytes, &len, &e);
 	if (r < 0) {
 		fprintf(stderr, "clashsup-helper: %s\n", e.msg);
 		l->unread = true;
 		return;
 	}
 	text_begin(&l->found);
-	if (provider_parse(bytes, len, &sink) < 0) { /* it could not be read to its end: nothing counts */
-		forget_document(l);
-		text_begin(&l->found);
-	}
-	read_payloads(l, bytes, len, &sink);
-	take_document(l);
+	read_bytes(l, bytes, len);
+	print_found(l);
 }
 
 int list_files(struct list *l, char **files)
 {
 	for (; *files; files++)
 		read_file(l, *files);
-	free(l->hosts);
 	return fflush(l->out) == 0 && !ferror(l->out) ? 0 : -1;
 }

@@ -11,6 +11,7 @@
 #include "clashsup/io.h"
 #include "clashsup/scan.h"
 #include "clashsup/wire.h"
+#include "parse/feed/dialer.h"
 #include "parse/feed/provider.h"
 
 static void pass_found(void *ctx, const struct endpoint *ep)
@@ -144,11 +145,25 @@ static void read_payload(void *ctx, const struct mihomo_provider *p)
 	in->sources->provider = NULL;
 }
 
+struct config_entries {
+	struct sources *sources;
+	struct endpoint_sink *sink;
+};
+
+static void config_entry(void *ctx, struct doc *d, struct doc_node *entry)
+{
+	const struct config_entries *each = ctx;
+
+	dialers_entry(each->sources->dialers, d, entry);
+	provider_entry(each->sink, d, entry);
+}
+
 /* The config's own entries, then its providers, each a source of its own. */
 static void read_config(struct sources *s, struct doc **config_out)
 {
 	struct endpoint_sink sink = sink_of(s);
-	const struct doc_stream entries = { "proxies", provider_entry, &sink };
+	struct config_entries each = { s, &sink };
+	const struct doc_stream entries = { "proxies", config_entry, &each };
 	cleanup_free char *bytes = NULL;
 	struct inline_entries in = { .sources = s };
 	struct err e = ERR_INIT;
@@ -169,6 +184,8 @@ static void read_config(struct sources *s, struct doc **config_out)
 	}
 	in.doc = *config_out;
 	budget = in.doc->budget;
+	if (dialers_groups(s->dialers, in.doc) < 0)
+		note(s, true, "out of memory: groups that may be direct are not known");
 	mihomo_providers(in.doc, s->home, read_payload, &in);
 	if (in.doc->exhausted)
 		pass_skipped(s, 0, "too many merges and aliases");

@@ -25,6 +25,7 @@ struct sources {
 	const char *stray_dir; /* NULL = none */
 	const char *original;  /* what `config` is a copy of: named in its place, and no stray file. NULL = itself */
 	size_t max_file;
+	struct dialers *dialers; /* learns from the config who dials from here; it borrows from the config's tree */
 
 	/* One endpoint of the source that is being read. */
 	void (*found)(void *ctx, const struct endpoint *ep);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define DIRECT_MAX 256
 #define GROUPS_DEPTH_MAX 8
 #define STEPS_MAX (1u << 22) /* groups may share a long list by an alias */
 
@@ -14,9 +15,16 @@ struct group {
 };
 
 struct dialers {
+	char *direct[DIRECT_MAX]; /* sorted behind all entries */
+	size_t n_direct;
+	struct group *groups; /* sorted by name */
 	size_t n;
-	struct group groups[]; /* sorted by name */
 };
+
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
 
 static int by_name(const void *a, const void *b)
 {
@@ -27,7 +35,7 @@ static const struct group *find(const struct dialers *d, const char *name)
 {
 	const struct group key = { .name = name };
 
-	return d ? bsearch(&key, d->groups, d->n, sizeof(key), by_name) : NULL;
+	return d && d->n ? bsearch(&key, d->groups, d->n, sizeof(key), by_name) : NULL;
 }
 
 /* GLOBAL holds everything, unless the config has its own (Mihomo 1.19.30: config/config.go, parseProxies). */
@@ -36,6 +44,8 @@ bool dialers_direct(const struct dialers *d, const char *name)
 	const struct group *g;
 
 	if (!name[0] || strcmp(name, "DIRECT") == 0 || strcmp(name, "COMPATIBLE") == 0)
+		return true;
+	if (d && bsearch(&name, d->direct, d->n_direct, sizeof(d->direct[0]), by_text))
 		return true;
 	g = find(d, name);
 	return g ? g->direct : strcmp(name, "GLOBAL") == 0;
@@ -49,17 +59,34 @@ static bool may_be_direct(const struct dialers *d, const struct group *g, unsign
 	return false;
 }
 
-int dialers_new(struct dialers **out, struct doc *config)
+struct dialers *dialers_new(void)
 {
-	const struct doc_node *list = config ? doc_get(config, config->root, "proxy-groups") : NULL;
-	unsigned steps = STEPS_MAX;
-	const struct doc_item *first = list && list->kind == DOC_LIST ? list->first : NULL;
-	struct dialers *d = calloc(1, sizeof(*d) + (first ? list->len : 0) * sizeof(d->groups[0]));
+	return calloc(1, sizeof(struct dialers));
+}
 
-	*out = d;
-	if (!d)
+void dialers_entry(void *dialers, struct doc *doc, struct doc_node *entry)
+{
+	const char *type = doc_text(doc_get(doc, entry, "type")), *name = doc_text(doc_get(doc, entry, "name"));
+	struct dialers *d = dialers;
+
+	if (d->n_direct == DIRECT_MAX || !type || !name || strcmp(type, "direct") != 0)
+		return;
+	d->direct[d->n_direct] = strdup(name);
+	d->n_direct += d->direct[d->n_direct] != NULL;
+}
+
+int dialers_groups(struct dialers *d, struct doc *config)
+{
+	const struct doc_node *list = doc_get(config, config->root, "proxy-groups");
+	unsigned steps = STEPS_MAX;
+
+	qsort(d->direct, d->n_direct, sizeof(d->direct[0]), by_text);
+	if (!list || list->kind != DOC_LIST || !list->first)
+		return 0;
+	d->groups = calloc(list->len, sizeof(d->groups[0]));
+	if (!d->groups)
 		return -ENOMEM;
-	for (const struct doc_item *i = first; i; i = i->next) {
+	for (const struct doc_item *i = list->first; i; i = i->next) {
 		const char *name = doc_text(doc_find(config, i->value, "name"));
 
 		if (name)
@@ -76,5 +103,9 @@ int dialers_new(struct dialers **out, struct doc *config)
 
 void dialers_free(struct dialers *d)
 {
+	for (size_t i = 0; d && i < d->n_direct; i++)
+		free(d->direct[i]);
+	if (d)
+		free(d->groups);
 	free(d);
 }

@@ -11,13 +11,32 @@
 
 #include "parse/feed/dialer.h"
 
-static const char config[] = "proxy-groups:\n"
+static const char config[] = "proxies:\n"
+			     "- {name: wan2, type: direct, interface-name: wan2}\n"
+			     "- {name: n1, type: ss, server: a.example, port: 1}\n"
+			     "- {name: home, type: direct}\n"
+			     "- {name: not, type: DIRECT}\n"
+			     "- {type: direct}\n"
+			     "proxy-groups:\n"
+			     "- {name: lines, type: select, proxies: [n1, wan2]}\n"
 			     "- {name: relay, type: select, proxies: [n1, n2]}\n"
 			     "- {name: choice, type: select, proxies: [n1, DIRECT]}\n"
 			     "- {name: outer, type: select, proxies: [relay, choice]}\n"
 			     "- {name: a, type: select, proxies: [b]}\n"
 			     "- {name: b, type: select, proxies: [a, a, a]}\n"
 			     "- {name: used, type: select, use: [p]}\n";
+
+static struct dialers *learn(const char *text, struct doc **doc)
+{
+	struct dialers *d = dialers_new();
+	const struct doc_stream entries = { "proxies", dialers_entry, d };
+	uint32_t line;
+
+	assert_non_null(d);
+	assert_int_equal(doc_load_stream(doc, text, strlen(text), &entries, &line, NULL), 0);
+	assert_int_equal(dialers_groups(d, *doc), 0);
+	return d;
+}
 
 static void a_dialer_leads_back_only_through_direct(void **state)
 {
@@ -26,14 +45,13 @@ static void a_dialer_leads_back_only_through_direct(void **state)
 		bool direct;
 	} rows[] = { { "", true },	 { "DIRECT", true },	 { "n1", false },    { "relay", false },
 		     { "choice", true }, { "outer", true },	 { "used", false },  { "nobody", false },
+		     { "wan2", true },	 { "home", true },	 { "not", false },   { "lines", true },
 		     { "GLOBAL", true }, { "COMPATIBLE", true }, { "REJECT", false } };
 	struct dialers *dialers;
 	struct doc *d;
-	uint32_t line;
 	(void)state;
 
-	assert_int_equal(doc_load(&d, config, strlen(config), &line, NULL), 0);
-	assert_int_equal(dialers_new(&dialers, d), 0);
+	dialers = learn(config, &d);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		if (dialers_direct(dialers, rows[i].name) != rows[i].direct)
 			fail_msg("\"%s\" must be %s", rows[i].name, rows[i].direct ? "direct" : "through a proxy");
@@ -56,7 +74,6 @@ static void groups_that_name_each_other_come_to_an_end(void **state)
 	char *text = malloc(GROUPS * 64), *at = text;
 	struct dialers *dialers;
 	struct doc *d;
-	uint32_t line;
 	(void)state;
 
 	at += sprintf(
@@ -66,8 +83,7 @@ static void groups_that_name_each_other_come_to_an_end(void **state)
 		at += sprintf(at, "  - x%d\n", i);
 	for (int i = 0; i < GROUPS; i++)
 		at += sprintf(at, "- {name: g%d, proxies: *l}\n", i);
-	assert_int_equal(doc_load(&d, text, strlen(text), &line, NULL), 0);
-	assert_int_equal(dialers_new(&dialers, d), 0);
+	dialers = learn(text, &d);
 	assert_false(dialers_direct(dialers, "a"));
 	assert_false(dialers_direct(dialers, "g1"));
 	dialers_free(dialers);
@@ -80,11 +96,9 @@ static void a_group_of_that_name_stands_for_global(void **state)
 	static const char own[] = "proxy-groups: [{name: GLOBAL, proxies: [n1]}]";
 	struct dialers *dialers;
 	struct doc *d;
-	uint32_t line;
 	(void)state;
 
-	assert_int_equal(doc_load(&d, own, strlen(own), &line, NULL), 0);
-	assert_int_equal(dialers_new(&dialers, d), 0);
+	dialers = learn(own, &d);
 	assert_false(dialers_direct(dialers, "GLOBAL"));
 	dialers_free(dialers);
 	doc_free(d);

@@ -13,6 +13,7 @@
 
 #include "clashsup/io.h"
 #include "helper/extract.h"
+#include "helper/targets.h"
 #include "helper/helper.h"
 #include "helper/resolve.h"
 #include "helper/split.h"
@@ -261,7 +262,7 @@ static void of_a_reader_that_fails_or_lies_no_source_is_whole(void **state)
 static void a_flood(void)
 {
 	say_source();
-	say_literals(EXTRACT_TARGETS_MAX - 1);
+	say_literals(TARGETS_MAX - 1);
 	say_name("a.example");
 	say_name("b.example");
 	say_summary();
@@ -273,7 +274,7 @@ static void more_addresses_than_the_supervisor_takes_are_left_out(void **state)
 	(void)state;
 	end_of_reader = 0;
 	assert_int_equal(run(a_flood), 0);
-	assert_int_equal(told.addresses, EXTRACT_TARGETS_MAX);
+	assert_int_equal(told.addresses, TARGETS_MAX);
 	assert_int_equal(told.whole, 0);
 	assert_int_equal(told.partly, 1);
 	assert_int_equal(told.notes, 1);
