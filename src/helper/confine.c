@@ -80,7 +80,7 @@ static int restrict_files(enum confine_phase phase, const char *const *paths)
 	ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr), 0);
 	if (ruleset < 0)
 		return failed("landlock");
-	if (phase != CONFINE_RESOLVING && (allow_all(ruleset, paths) < 0 || allow_all(ruleset, system_files) < 0))
+	if (phase == CONFINE_READING && (allow_all(ruleset, paths) < 0 || allow_all(ruleset, system_files) < 0))
 		return -1;
 	return syscall(SYS_landlock_restrict_self, ruleset, 0) < 0 ? failed("landlock") : 0;
 }
@@ -253,8 +253,7 @@ static int restrict_calls(enum confine_phase phase)
 	r = r ? r : add_all(f, SCMP_ACT_ALLOW, allowed, sizeof(allowed) / sizeof(allowed[0]));
 	r = r ? r : add_all(f, SCMP_ACT_KILL_PROCESS, deadly, sizeof(deadly) / sizeof(deadly[0]));
 	r = r ? r : add_forms(f);
-	r = r || phase == CONFINE_RESOLVING ? r : add_files(f);
-	r = r || phase == CONFINE_READING ? r : add_sockets(f);
+	r = r ? r : phase == CONFINE_READING ? add_files(f) : add_sockets(f);
 	r = r ? r : seccomp_load(f);
 	if (f)
 		seccomp_release(f);

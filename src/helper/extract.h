@@ -14,7 +14,8 @@
 #include <stdint.h>
 
 #define EXTRACT_TARGETS_MAX 131072 /* servers, each once a source */
-#define EXTRACT_SERVERS_MAX 256	   /* name servers of all groups */
+#define EXTRACT_SOURCES_MAX 4096
+#define EXTRACT_SERVERS_MAX 256 /* name servers of all groups */
 
 struct reader;
 struct resolver;
@@ -30,6 +31,9 @@ struct extract_options {
 	int64_t deadline_ms, name_timeout_ms; /* deadline: of resolve_now_ms */
 	unsigned concurrency;
 };
+
+/* ASCII letters to small ones: names that differ in them alone are one. */
+void extract_fold(char *text);
 
 /* Exit statuses. Both write records to standard output. */
 int extract_read(const struct extract_options *o);

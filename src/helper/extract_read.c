@@ -22,7 +22,8 @@
 
 /* A host as one source names it: a literal, or a name to resolve. */
 struct target {
-	char *host; /* NULL = literal */
+	char *host;   /* NULL = literal */
+	char *dialer; /* that is not judged yet; NULL = none: it is dialled from here */
 	struct addr addr;
 	uint32_t source, proxy;
 	uint8_t families;
@@ -33,6 +34,7 @@ struct reader_run {
 	struct sources sources;
 	struct doc *config;
 	struct name_rules rules;
+	struct dialers *dialers;
 	bool rules_read;	/* the config's turn is over; it may have been unreadable */
 	struct target *targets; /* of names: sorted by host in the end */
 	size_t n, cap, first_of_source;
@@ -69,20 +71,28 @@ static bool grow(struct reader_run *x)
 	return true;
 }
 
-static void fold(char *text)
+void extract_fold(char *text)
 {
 	for (; *text; text++)
 		*text = (char)tolower((unsigned char)*text);
 }
 
-/* What is reached through another proxy is not dialled from here. */
+static char *copy(const char *text)
+{
+	char *new = strdup(text);
+
+	check_memory(new);
+	return new;
+}
+
+/* What is reached through another proxy is not dialled from here. The config's groups come behind its proxies. */
 static void found(void *ctx, const struct endpoint *ep)
 {
 	struct reader_run *x = ctx;
-	struct target t = { .source = wire_hash(x->sources.path), .families = ep->families };
+	struct target t = { .source = x->sources.id, .families = ep->families };
 
 	x->now.endpoints++;
-	if (!dialer_is_direct(x->config, ep->dialer))
+	if (x->rules_read && !dialers_direct(x->dialers, ep->dialer))
 		return;
 	if (!grow(x)) {
 		x->now.skipped++;
@@ -93,11 +103,12 @@ static void found(void *ctx, const struct endpoint *ep)
 		return;
 	}
 	if (addr_parse(ep->host, &t.addr) < 0) {
-		t.host = strdup(ep->host);
-		check_memory(t.host);
-		fold(t.host);
+		t.host = copy(ep->host);
+		extract_fold(t.host);
 		t.proxy = wire_hash(ep->name);
 	}
+	if (!x->rules_read && ep->dialer[0])
+		t.dialer = copy(ep->dialer);
 	x->targets[x->n++] = t;
 }
 
@@ -112,8 +123,10 @@ static void skipped(void *ctx, const char *path, uint32_t line, const char *reas
 }
 
 /* One bad file must not have all the room for notes; why it was refused comes last, and is told. */
-static void tell_skipped(struct reader_run *x, const char *path, bool counts)
+static void tell_skipped(struct reader_run *x, bool counts)
 {
+	const char *path = x->sources.path;
+
 	if (x->now.reason[0] && !counts)
 		emit_note(&x->notes, true, "%s: %s", path, x->now.reason);
 	else if (x->now.reason[0])
@@ -145,8 +158,9 @@ static void tell_address(const struct target *t, const struct addr *a, uint32_t 
 	emit(&r);
 }
 
-static void tell_literal(struct reader_run *x, const char *path, const struct target *t)
+static void tell_literal(struct reader_run *x, const struct target *t)
 {
+	const char *path = x->sources.path;
 	const struct addr *a = &t->addr;
 	char text[ADDR_TEXT];
 
@@ -166,42 +180,85 @@ static void read_rules(struct reader_run *x)
 	if (x->rules_read)
 		return;
 	x->rules_read = true;
-	if (name_rules_read(&x->rules, x->config, x->options->resolver, true) < 0)
+	if (name_rules_read(&x->rules, x->config, x->options->resolver, true) < 0 ||
+	    dialers_new(&x->dialers, x->config) < 0)
 		exit(1);
 	note = name_rules_note(&x->rules, x->options->api != NULL);
 	if (note && !x->options->literals)
 		emit_note(&x->notes, false, "%s", note);
 }
 
-/* Sorts what this source brought, tells its literals, keeps its names: each once. */
-static void end_of_source(void *ctx, const char *path, enum source_read how, bool warn, const char *why)
+static void note(void *ctx, bool warn, const char *text)
 {
 	struct reader_run *x = ctx;
-	struct target *from = x->targets ? x->targets + x->first_of_source : NULL, *to = from;
-	size_t n = from ? x->n - x->first_of_source : 0;
 
-	if (why)
-		emit_note(&x->notes, warn, "%s", why);
-	read_rules(x);
+	emit_note(&x->notes, warn, "%s", text);
+}
+
+/* Each once: what is named twice is dialled in the families of either. How many are left. */
+static size_t unite(struct target *targets, size_t n)
+{
+	struct target *to = targets;
+
 	if (n > 0)
-		qsort(from, n, sizeof(*from), by_host);
+		qsort(targets, n, sizeof(*targets), by_host);
 	for (size_t i = 0; i < n; i++) {
-		struct target *t = &from[i];
+		struct target *t = &targets[i];
 
-		/* Of a document that could not be read to its end nothing counts. */
-		if (how == SOURCE_REFUSED || (t->host && to > from && by_host(to - 1, t) == 0))
+		if (to > targets && by_host(to - 1, t) == 0) {
+			to[-1].families |= t->families;
 			free(t->host);
-		else if (t->host)
+		} else {
 			*to++ = *t;
-		else if (i == 0 || by_host(t - 1, t) != 0)
-			tell_literal(x, path, t);
+		}
 	}
-	x->first_of_source += (size_t)(to - from);
-	x->n = x->first_of_source;
+	return (size_t)(to - targets);
+}
+
+/* Keeps those that are dialled from here; none of a document that could not be read to its end. */
+static void judge_source(struct reader_run *x, bool counts)
+{
+	size_t to = x->first_of_source;
+
+	for (size_t i = to; i < x->n; i++) {
+		struct target *t = &x->targets[i];
+		bool stays = counts && (!t->dialer || dialers_direct(x->dialers, t->dialer));
+
+		free(t->dialer);
+		t->dialer = NULL;
+		if (stays)
+			x->targets[to++] = *t;
+		else
+			free(t->host);
+	}
+	x->n = to;
+}
+
+/* Tells the literals of this source, keeps its names. */
+static void tell_source(struct reader_run *x)
+{
+	struct target *from = x->targets + x->first_of_source;
+	size_t n = unite(from, x->n - x->first_of_source), literals = 0;
+
+	for (; literals < n && !from[literals].host; literals++)
+		tell_literal(x, &from[literals]);
+	n -= literals;
+	memmove(from, from + literals, n * sizeof(*from));
+	x->n = x->first_of_source += n;
+}
+
+static void end_of_source(void *ctx, enum source_read how)
+{
+	struct reader_run *x = ctx;
+
+	read_rules(x);
+	judge_source(x, how != SOURCE_REFUSED);
+	if (x->n > x->first_of_source)
+		tell_source(x);
 	x->sum.sources++;
-	tell_skipped(x, path, how != SOURCE_REFUSED);
+	tell_skipped(x, how != SOURCE_REFUSED);
 	emit(&(struct wire_record){ .type = WIRE_SOURCE,
-				    .u.source = { wire_hash(path), how == SOURCE_WHOLE && !x->now.overflow } });
+				    .u.source = { x->sources.id, how == SOURCE_WHOLE && !x->now.overflow } });
 	emit_flush();
 	memset(&x->now, 0, sizeof(x->now));
 }
@@ -262,16 +319,15 @@ static void tell_name(struct reader_run *x, const struct target *t, size_t n)
 }
 
 /* Mihomo looks into `hosts:` and the system's file before it asks anybody. */
-static bool told_by_hosts(struct reader_run *x, const struct target *t, size_t n)
+static bool told_by_hosts(struct reader_run *x, const struct target *t)
 {
+	uint8_t families = x->rules.dns.ipv6 ? t->families : t->families & 1u << IP_V4;
 	struct addr addrs[HOST_ADDRS_MAX];
-	int found = hosts_find(x->rules.hosts, t->host,
-			       (uint8_t)(x->rules.dns.ipv6 ? ENDPOINT_ANY_FAMILY : 1u << IP_V4), addrs, HOST_ADDRS_MAX);
+	int found = hosts_find(x->rules.hosts, t->host, families, addrs, HOST_ADDRS_MAX);
 
-	for (int i = 0; i < found; i++) {
-		for (size_t j = 0; j < n && !addr_is_special(&addrs[i]); j++)
-			tell_address(&t[j], &addrs[i], HOSTS_TTL_S);
-	}
+	for (int i = 0; i < found; i++)
+		if (!addr_is_special(&addrs[i]))
+			tell_address(t, &addrs[i], HOSTS_TTL_S);
 	return found >= 0;
 }
 
@@ -280,48 +336,20 @@ static void tell_names(struct reader_run *x)
 	if (x->n > 0)
 		qsort(x->targets, x->n, sizeof(*x->targets), by_host);
 	for (size_t i = 0, next; i < x->n; i = next) {
-		const struct target *t = &x->targets[i];
+		struct target *t = &x->targets[i];
+		size_t left = 0;
 
-		for (next = i + 1; next < x->n && strcmp(t->host, x->targets[next].host) == 0; next++)
-			;
+		for (next = i; next < x->n && strcmp(t->host, x->targets[next].host) == 0; next++) {
+			const struct target one = x->targets[next];
+
+			if (told_by_hosts(x, &one))
+				continue;
+			x->targets[next] = t[left]; /* to be asked for come first */
+			t[left++] = one;
+		}
 		x->sum.names++;
-		if (!told_by_hosts(x, t, next - i))
-			tell_name(x, t, next - i);
+		tell_name(x, t, left);
 	}
-}
-
-/* ---- how to ask ---- */
-
-static void setting(enum wire_setting key, const char *value)
-{
-	emit(&(struct wire_record){ .type = WIRE_SETTING, .u.setting = { .key = key, .value = value } });
-}
-
-static void tell_group(size_t index, const struct dns_group *g)
-{
-	char server[DNS_SERVER_TEXT], text[WIRE_TEXT_MAX];
-
-	if (g->api) {
-		snprintf(text, sizeof(text), "%zu api", index);
-		setting(WIRE_SET_RESOLVER, text);
-	}
-	for (size_t i = 0; i < g->n; i++) {
-		snprintf(text, sizeof(text), "%zu %s", index, dns_server_text(&g->servers[i], server));
-		setting(WIRE_SET_RESOLVER, text);
-	}
-}
-
-static void tell_plan(struct reader_run *x)
-{
-	char text[ADDR_TEXT];
-
-	setting(WIRE_SET_IPV6, x->rules.dns.ipv6 ? "yes" : "no");
-	for (int f = 0; f < IP_FAMILIES; f++) {
-		if (x->rules.dns.has_fake[f])
-			setting(WIRE_SET_FAKE_IP, addr_net_text(&x->rules.dns.fake[f], text));
-	}
-	for (size_t i = 0; i < x->rules.plan.n; i++)
-		tell_group(i, &x->rules.plan.groups[i]);
 }
 
 int extract_read(const struct extract_options *o)
@@ -334,13 +362,14 @@ int extract_read(const struct extract_options *o)
 					     .max_file = o->max_file,
 					     .found = found,
 					     .skipped = skipped,
+					     .note = note,
 					     .end = end_of_source,
 					     .ctx = &x } };
 
 	read_fresh(&x);
 	sources_read(&x.sources, &x.config);
 	read_rules(&x);
-	tell_plan(&x);
+	name_rules_tell(&x.rules);
 	tell_names(&x);
 	if (x.notes > HELPER_NOTES_MAX)
 		fprintf(stderr, "clashsup-helper: %u more notes\n", x.notes - HELPER_NOTES_MAX);
@@ -351,6 +380,7 @@ int extract_read(const struct extract_options *o)
 	free(x.targets);
 	free(x.fresh);
 	name_rules_deinit(&x.rules);
+	dialers_free(x.dialers);
 	doc_free(x.config);
 	return 0;
 }

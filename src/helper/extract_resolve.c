@@ -16,13 +16,11 @@
 #include "helper/split.h"
 #include "helper/usage.h"
 
-#define SOURCES_MAX 4096
 #define SETTINGS_MAX 512
 
 static const uint32_t reader_caps[WIRE_TYPES] = {
-	[WIRE_SETTING] = SETTINGS_MAX,	    [WIRE_ADDRESS] = 4 * EXTRACT_TARGETS_MAX,
-	[WIRE_FRESH] = EXTRACT_TARGETS_MAX, [WIRE_NAME] = EXTRACT_TARGETS_MAX,
-	[WIRE_SOURCE] = SOURCES_MAX,	    [WIRE_SUMMARY] = 1,
+	[WIRE_SETTING] = SETTINGS_MAX,	   [WIRE_ADDRESS] = 4 * EXTRACT_TARGETS_MAX, [WIRE_FRESH] = EXTRACT_TARGETS_MAX,
+	[WIRE_NAME] = EXTRACT_TARGETS_MAX, [WIRE_SOURCE] = EXTRACT_SOURCES_MAX,	     [WIRE_SUMMARY] = 1,
 	[WIRE_NOTE] = HELPER_NOTES_MAX
 };
 
@@ -48,8 +46,10 @@ struct resolver_run {
 	struct {
 		uint32_t source;
 		bool complete;
-	} sources[SOURCES_MAX];
+	} sources[EXTRACT_SOURCES_MAX];
 	size_t n_sources;
+	uint32_t n_addresses; /* told */
+	bool overflow;	      /* more were found than the supervisor takes */
 	struct wire_summary sum;
 	bool whole; /* the reader's summary has come */
 	unsigned notes;
@@ -59,6 +59,19 @@ static void check_memory(const void *p)
 {
 	if (!p)
 		exit(1);
+}
+
+/* One more than the supervisor takes would be the end of the whole run. */
+static void tell_address(struct resolver_run *x, const struct wire_record *r)
+{
+	if (x->n_addresses < EXTRACT_TARGETS_MAX) {
+		x->n_addresses++;
+		emit(r);
+		return;
+	}
+	if (!x->overflow)
+		emit_note(&x->notes, true, "more than %u addresses, the rest is left out", EXTRACT_TARGETS_MAX);
+	x->overflow = true;
 }
 
 /* ---- what the reader tells ---- */
@@ -134,6 +147,8 @@ static int take(struct resolver_run *x, const struct wire_record *r)
 		emit(r);
 		return 0;
 	case WIRE_ADDRESS:
+		tell_address(x, r);
+		return 0;
 	case WIRE_FRESH:
 		emit(r);
 		return 0;
@@ -198,8 +213,9 @@ static int by_host(const void *a, const void *b)
 static int by_rank(const void *a, const void *b)
 {
 	const struct asked *x = a, *y = b;
+	int r = x->rank != y->rank ? x->rank - y->rank : strcmp(x->host, y->host);
 
-	return x->rank != y->rank ? x->rank - y->rank : strcmp(x->host, y->host);
+	return r ? r : (x->source > y->source) - (x->source < y->source);
 }
 
 static void sort_by_use(struct resolver_run *x)
@@ -247,22 +263,33 @@ static bool possible(const struct resolver_run *x, const struct addr *a)
 	return possible;
 }
 
-static void tell(const struct asked *a, size_t n, const struct addr *addr, uint32_t ttl_s)
+/* Of the neighbours with one host, those of one source (proxies behind one server) are told of once. */
+static bool is_repeated(const struct asked *first, size_t i)
 {
-	for (; n > 0; n--, a++) {
-		struct wire_record r = { .type = addr ? WIRE_ADDRESS : WIRE_UNRESOLVED };
+	return i > 0 && first[i].source == first[i - 1].source;
+}
 
-		if (addr) {
-			r.u.address.addr = *addr;
-			r.u.address.source = a->source;
-			r.u.address.host = a->hash;
-			r.u.address.ttl_s = ttl_s;
-		} else {
-			r.u.unresolved.source = a->source;
-			r.u.unresolved.host = a->hash;
-		}
-		emit(&r);
+static void tell_found(struct resolver_run *x, const struct asked *a, size_t n, const struct addr *addr, uint32_t ttl_s)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct wire_record r = { .type = WIRE_ADDRESS };
+
+		if (is_repeated(a, i))
+			continue;
+		r.u.address.addr = *addr;
+		r.u.address.source = a[i].source;
+		r.u.address.host = a[i].hash;
+		r.u.address.ttl_s = ttl_s;
+		tell_address(x, &r);
 	}
+}
+
+static void tell_unresolved(const struct asked *a, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!is_repeated(a, i))
+			emit(&(struct wire_record){ .type = WIRE_UNRESOLVED,
+						    .u.unresolved = { a[i].source, a[i].hash } });
 }
 
 static void resolved(void *ctx, size_t index, const struct resolve_answer *answer)
@@ -281,12 +308,12 @@ static void resolved(void *ctx, size_t index, const struct resolve_answer *answe
 			continue;
 		}
 		told++;
-		tell(a, n, &answer->addrs[i], answer->ttl_s);
+		tell_found(x, a, n, &answer->addrs[i], answer->ttl_s);
 	}
 	if (!told) {
 		x->sum.unresolved++;
 		emit_note(&x->notes, true, "%s: %s", a->host, why);
-		tell(a, n, NULL, 0);
+		tell_unresolved(a, n);
 	}
 	emit_flush();
 }
@@ -298,6 +325,14 @@ static void resolve_all(struct resolver_run *x, struct resolver *resolver)
 	sort_by_use(x);
 	group_names(x);
 	resolve_names(resolver, &x->plan, x->names, x->n_names, resolved, x);
+}
+
+/* The reader tells names when all sources are read: where it failed or something was left out, none was read whole. */
+static void tell_sources(const struct resolver_run *x, bool all_told)
+{
+	for (size_t i = 0; i < x->n_sources; i++)
+		emit(&(struct wire_record){ .type = WIRE_SOURCE,
+					    .u.source = { x->sources[i].source, all_told && x->sources[i].complete } });
 }
 
 static void deinit(struct resolver_run *x)
@@ -325,9 +360,7 @@ int extract_resolve(const struct extract_options *o, struct resolver *resolver, 
 	if (r < 0)
 		emit_note(&x->notes, true, "%s", e.msg);
 	resolve_all(x, resolver);
-	for (size_t i = 0; i < x->n_sources; i++)
-		emit(&(struct wire_record){ .type = WIRE_SOURCE,
-					    .u.source = { x->sources[i].source, x->sources[i].complete } });
+	tell_sources(x, r == 0 && !x->overflow);
 	if (x->notes > HELPER_NOTES_MAX)
 		fprintf(stderr, "clashsup-helper: %u more notes\n", x->notes - HELPER_NOTES_MAX);
 	if (r == 0)

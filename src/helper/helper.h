@@ -26,6 +26,9 @@ int usage_error(const char *usage);
 /* A record on standard output; the program ends when nobody reads it. */
 void emit(const struct wire_record *r);
 
+/* From now on records go there instead. */
+void emit_to(void (*record)(void *ctx, const struct wire_record *r), void *ctx);
+
 /* From now on records wait until there are many, or for emit_flush. */
 void emit_buffered(void);
 void emit_flush(void);
@@ -36,7 +39,6 @@ void emit_note(unsigned *count, bool warn, const char *fmt, ...) __attribute__((
 enum confine_phase {
 	CONFINE_READING,   /* opens files for reading; no socket of any kind, ever */
 	CONFINE_RESOLVING, /* makes sockets, UNIX and IP; no file, ever: roles that ask only are in it from the start */
-	CONFINE_BOTH,
 };
 
 /*

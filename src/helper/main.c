@@ -21,6 +21,17 @@ static struct {
 	bool on;
 } buffer;
 
+static struct {
+	void (*record)(void *ctx, const struct wire_record *r); /* NULL = to standard output */
+	void *ctx;
+} hearer;
+
+void emit_to(void (*record)(void *ctx, const struct wire_record *r), void *ctx)
+{
+	hearer.record = record;
+	hearer.ctx = ctx;
+}
+
 void emit_buffered(void)
 {
 	buffer.on = true;
@@ -37,6 +48,10 @@ void emit(const struct wire_record *r)
 {
 	int n;
 
+	if (hearer.record) {
+		hearer.record(hearer.ctx, r);
+		return;
+	}
 	if (sizeof(buffer.bytes) - buffer.used < WIRE_HEADER + WIRE_PAYLOAD_MAX)
 		emit_flush();
 	n = wire_encode(r, buffer.bytes + buffer.used);

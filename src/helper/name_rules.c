@@ -1,10 +1,12 @@
 #include "helper/name_rules.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "clashsup/io.h"
+#include "helper/helper.h"
 
 #define RESOLV_CONF_MAX (64 * 1024)
 #define HOSTS_FILE_MAX (16 * 1024 * 1024)
@@ -97,4 +99,37 @@ const char *name_rules_note(const struct name_rules *r, bool have_api)
 		       "proxy-server-nameserver "
 		       "is asked for their names";
 	return NULL;
+}
+
+/* ---- to the resolver ---- */
+
+static void tell(enum wire_setting key, const char *value)
+{
+	emit(&(struct wire_record){ .type = WIRE_SETTING, .u.setting = { .key = key, .value = value } });
+}
+
+static void tell_group(size_t index, const struct dns_group *g)
+{
+	char server[DNS_SERVER_TEXT], text[WIRE_TEXT_MAX];
+
+	if (g->api) {
+		snprintf(text, sizeof(text), "%zu api", index);
+		tell(WIRE_SET_RESOLVER, text);
+	}
+	for (size_t i = 0; i < g->n; i++) {
+		snprintf(text, sizeof(text), "%zu %s", index, dns_server_text(&g->servers[i], server));
+		tell(WIRE_SET_RESOLVER, text);
+	}
+}
+
+void name_rules_tell(const struct name_rules *r)
+{
+	char text[ADDR_TEXT];
+
+	tell(WIRE_SET_IPV6, r->dns.ipv6 ? "yes" : "no");
+	for (int f = 0; f < IP_FAMILIES; f++)
+		if (r->dns.has_fake[f])
+			tell(WIRE_SET_FAKE_IP, addr_net_text(&r->dns.fake[f], text));
+	for (size_t i = 0; i < r->plan.n; i++)
+		tell_group(i, &r->plan.groups[i]);
 }

@@ -25,6 +25,9 @@ struct name_rules {
 int name_rules_read(struct name_rules *r, struct doc *config, const char *resolver, bool system_hosts);
 void name_rules_deinit(struct name_rules *r);
 
+/* Tells the resolver, by records. */
+void name_rules_tell(const struct name_rules *r);
+
 /* -EINVAL if name_rules_read would say that. */
 int name_rules_check(const char *resolver);
 

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,15 +11,17 @@
 #include "clashsup/io.h"
 #include "clashsup/scan.h"
 #include "clashsup/wire.h"
-#include "parse/feed/mihomo_yaml.h"
 #include "parse/feed/provider.h"
 
 static void pass_found(void *ctx, const struct endpoint *ep)
 {
 	struct sources *s = ctx;
+	struct endpoint own = *ep;
 
 	s->any_found = true;
-	s->found(s->ctx, ep);
+	if (s->provider)
+		mihomo_override(s->provider, &own);
+	s->found(s->ctx, &own);
 }
 
 static void pass_skipped(void *ctx, uint32_t line, const char *reason)
@@ -34,18 +37,57 @@ static struct endpoint_sink sink_of(struct sources *s)
 	return (struct endpoint_sink){ .ctx = s, .found = pass_found, .skipped = pass_skipped };
 }
 
-/* A file that two providers share is read once. */
-static bool seen_before(struct sources *s, const char *path)
+static void __attribute__((format(printf, 3, 4))) note(struct sources *s, bool warn, const char *fmt, ...)
 {
-	uint32_t hash = wire_hash(path);
+	char text[PATH_MAX + ERR_MSG_MAX];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	s->note(s->ctx, warn, text);
+}
+
+static uint32_t id_of(const char *path, const struct mihomo_provider *p)
+{
+	uint32_t id = wire_hash(path);
+
+	if (p && p->dialer)
+		id = wire_hash_more(id, p->dialer, strlen(p->dialer) + 1);
+	if (p && p->families)
+		id = wire_hash_more(id, &p->families, 1);
+	return id ? id : 1;
+}
+
+/* The next source, for `p` if that is not NULL; false when it was read before: two providers may share a file. */
+static bool begin(struct sources *s, const char *path, const struct mihomo_provider *p)
+{
+	uint32_t id = id_of(path, p);
 
 	for (size_t i = 0; i < s->n_seen; i++)
-		if (s->seen[i] == hash)
-			return true;
-	if (s->n_seen == SOURCES_MAX)
-		return true;
-	s->seen[s->n_seen++] = hash;
-	return false;
+		if (s->seen[i].id == id)
+			return false;
+	if (s->n_seen == EXTRACT_SOURCES_MAX) {
+		if (!s->overflow)
+			note(s, true, "%s: more than %u files, the rest is left out", path, EXTRACT_SOURCES_MAX);
+		s->overflow = true;
+		return false;
+	}
+	s->seen[s->n_seen].path = wire_hash(path);
+	s->seen[s->n_seen++].id = id;
+	s->path = path;
+	s->id = id;
+	s->provider = p;
+	s->any_found = s->any_skipped = false;
+	return true;
+}
+
+static void end(struct sources *s, enum source_read how)
+{
+	if (s->provider && s->provider->rewrites)
+		note(s, false, "%s: override-expr may change servers: only Mihomo knows", s->path);
+	s->end(s->ctx, how);
+	s->provider = NULL;
 }
 
 static int slurp(const struct sources *s, const char *path, bool cache, char **bytes, size_t *len, struct err *e)
@@ -75,15 +117,13 @@ static void read_provider(void *ctx, const struct mihomo_provider *p)
 	size_t len;
 	int r;
 
-	if (!p->path[0] || seen_before(s, p->path))
+	if (!p->path[0] || !begin(s, p->path, p))
 		return;
-	s->path = p->path;
 	sink = sink_of(s);
 	r = slurp(s, p->path, p->http, &bytes, &len, &e);
 	if (r < 0)
-		s->end(s->ctx, p->path, SOURCE_REFUSED, r != -ENOENT || !p->http, e.msg);
-	else
-		s->end(s->ctx, p->path, how_read(provider_parse(bytes, len, &sink)), true, NULL);
+		note(s, r != -ENOENT || !p->http, "%s", e.msg);
+	end(s, r < 0 ? SOURCE_REFUSED : how_read(provider_parse(bytes, len, &sink)));
 }
 
 struct inline_entries {
@@ -96,7 +136,12 @@ static void read_payload(void *ctx, const struct mihomo_provider *p)
 	const struct inline_entries *in = ctx;
 	const struct endpoint_sink sink = sink_of(in->sources);
 
+	in->sources->provider = p;
 	provider_entries(in->doc, p->payload, &sink);
+	if (p->rewrites && !p->path[0])
+		note(in->sources, false, "%s:%u: override-expr may change servers: only Mihomo knows",
+		     in->sources->path, p->line);
+	in->sources->provider = NULL;
 }
 
 /* The config's own entries, then its providers, each a source of its own. */
@@ -106,32 +151,40 @@ static void read_config(struct sources *s, struct doc **config_out)
 	const struct doc_stream entries = { "proxies", provider_entry, &sink };
 	cleanup_free char *bytes = NULL;
 	struct inline_entries in = { .sources = s };
-	char why[PATH_MAX + ERR_MSG_MAX];
 	struct err e = ERR_INIT;
+	uint64_t budget;
 	uint32_t line;
 	size_t len;
 
-	s->path = s->original ? s->original : s->config;
-	seen_before(s, s->path);
+	begin(s, s->original ? s->original : s->config, NULL);
 	if (slurp(s, s->config, false, &bytes, &len, &e) < 0) {
-		s->end(s->ctx, s->path, SOURCE_REFUSED, true, e.msg);
+		note(s, true, "%s", e.msg);
+		end(s, SOURCE_REFUSED);
 		return;
 	}
 	if (doc_load_stream(config_out, bytes, len, &entries, &line, &e) < 0) {
-		snprintf(why, sizeof(why), "%s:%u: %s", s->path, line, e.msg);
-		s->end(s->ctx, s->path, SOURCE_REFUSED, true, why);
+		note(s, true, "%s:%u: %s", s->path, line, e.msg);
+		end(s, SOURCE_REFUSED);
 		return;
 	}
 	in.doc = *config_out;
+	budget = in.doc->budget;
 	mihomo_providers(in.doc, s->home, read_payload, &in);
 	if (in.doc->exhausted)
 		pass_skipped(s, 0, "too many merges and aliases");
-	s->end(s->ctx, s->path,
-	       in.doc->exhausted ? SOURCE_REFUSED
-	       : s->any_skipped	 ? SOURCE_PARTLY
-				 : SOURCE_WHOLE,
-	       false, NULL);
+	end(s, in.doc->exhausted ? SOURCE_REFUSED : s->any_skipped ? SOURCE_PARTLY : SOURCE_WHOLE);
+	in.doc->budget = budget; /* what was enough once is enough again */
 	mihomo_providers(in.doc, s->home, read_provider, s);
+}
+
+static bool is_known(const struct sources *s, const char *path)
+{
+	uint32_t hash = wire_hash(path);
+
+	for (size_t i = 0; i < s->n_seen; i++)
+		if (s->seen[i].path == hash)
+			return true;
+	return false;
 }
 
 static int is_yaml(const struct dirent *d)
@@ -156,13 +209,11 @@ static void read_stray(struct sources *s, const char *path)
 	size_t len;
 	int r;
 
-	if (seen_before(s, path) || io_slurp_path(path, s->max_file, &bytes, &len, NULL) < 0)
+	if (is_known(s, path) || io_slurp_path(path, s->max_file, &bytes, &len, NULL) < 0 || !begin(s, path, NULL))
 		return;
-	s->path = path;
-	s->any_found = false;
 	r = provider_parse(bytes, len, &sink);
 	if (r >= 0 || s->any_found)
-		s->end(s->ctx, path, how_read(r), false, NULL);
+		end(s, how_read(r));
 }
 
 static bool same_file(const char *a, const char *b)

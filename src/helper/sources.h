@@ -9,10 +9,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "helper/extract.h"
 #include "parse/feed/doc.h"
 #include "parse/feed/endpoint.h"
-
-#define SOURCES_MAX 512
+#include "parse/feed/mihomo_yaml.h"
 
 enum source_read {
 	SOURCE_WHOLE,	/* what it names is all that Mihomo takes from it */
@@ -30,15 +30,24 @@ struct sources {
 	void (*found)(void *ctx, const struct endpoint *ep);
 	/* Something of it could not be used; line 0 = unknown. */
 	void (*skipped)(void *ctx, const char *path, uint32_t line, const char *reason);
-	/* A source is done. `why` (or NULL) is a sentence, of a fault if `warn`. */
-	void (*end)(void *ctx, const char *path, enum source_read how, bool warn, const char *why);
+	/* A sentence, of a fault if `warn`. */
+	void (*note)(void *ctx, bool warn, const char *text);
+	/* The source that was read is done. */
+	void (*end)(void *ctx, enum source_read how);
 	void *ctx;
 
-	/* private */
-	uint32_t seen[SOURCES_MAX];
-	size_t n_seen;
+	/* of the source that is being read; a file that two providers read differently is two sources */
 	const char *path;
-	bool any_found, any_skipped; /* of path */
+	uint32_t id; /* on the wire */
+
+	/* private */
+	struct {
+		uint32_t path, id;
+	} seen[EXTRACT_SOURCES_MAX];
+	size_t n_seen;
+	bool overflow;
+	const struct mihomo_provider *provider; /* whose settings count, NULL = nobody's */
+	bool any_found, any_skipped;		/* of path */
 };
 
 /* Reads all; *config_out is the config's tree (the caller frees it), NULL when it could not be read. */

@@ -4,9 +4,9 @@
 #include <stdint.h>
 #include <string.h>
 
-/* The length of the UTF-8 sequence at `s` (NUL-terminated), 0 when it is none. */
-static size_t sequence_len(const unsigned char *s)
+size_t utf8_length(const char *text)
 {
+	const unsigned char *s = (const unsigned char *)text;
 	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
 	size_t len = s[0] < 0x80 ? 1 : s[0] >> 5 == 6 ? 2 : s[0] >> 4 == 14 ? 3 : s[0] >> 3 == 30 ? 4 : 0;
 	uint32_t code;
@@ -26,15 +26,15 @@ static size_t sequence_len(const unsigned char *s)
 
 const char *json_text(const char *text, char *buf)
 {
-	const unsigned char *at = (const unsigned char *)text;
+	const char *at = text;
 	size_t used = 0;
 
 	while (*at) {
-		size_t len = sequence_len(at);
+		size_t len = utf8_length(at);
 
 		if ((len ? len : 1) > JSON_TEXT_MAX - 1 - used)
 			break;
-		if (len == 0 || *at < 0x20 || *at == 0x7f) {
+		if (len == 0 || (unsigned char)*at < 0x20 || *at == 0x7f) {
 			buf[used++] = '?';
 			at++;
 			continue;

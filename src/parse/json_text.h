@@ -6,7 +6,12 @@
 #ifndef PARSE_JSON_TEXT_H
 #define PARSE_JSON_TEXT_H
 
+#include <stddef.h>
+
 #define JSON_TEXT_MAX 1024
+
+/* The length of the UTF-8 sequence (RFC 3629) at `text`, 0 when there is none. */
+size_t utf8_length(const char *text);
 
 /* Returns `buf`, which has JSON_TEXT_MAX bytes. */
 const char *json_text(const char *text, char *buf);

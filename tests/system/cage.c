@@ -328,7 +328,7 @@ static int split(const char *what, const char *dir)
 
 int main(int argc, char **argv)
 {
-	static const char *const phases[] = { "reading", "resolving", "both" };
+	static const char *const phases[] = { "reading", "resolving" };
 
 	if (argc != 4)
 		return 2;

@@ -271,6 +271,13 @@ class Inspect(Case):
         run = self.run_role("inspect", os.path.join(self.home, "none.yaml"), self.home, want=1)
         self.assertIn("none.yaml", of(NOTE, records(run.stdout))[0][1])
 
+    def test_thousands_of_providers_and_listeners_stay_below_what_the_supervisor_takes(self):
+        found = self.inspect("proxy-providers:\n" + "".join(f"  p{i}: {{type: file, path: p{i}.yaml}}\n" for i in range(2000))
+                             + "listeners:\n" + "- {type: tproxy, port: 1-16}\n" * 200)
+        keys = [key for key, _ in of(SETTING, found)]
+        self.assertEqual((keys.count("watch"), keys.count("listener"), keys[-1]), (256, 256, "append"))
+        self.assertLess(len(keys), 1024)
+
     def test_wrong_arguments_exit_2(self):
         for args in ([], ["inspect"], ["nonsense"], ["probe", "x"], ["probe", "x", "0", "1"], ["list"],
                      ["extract", "--concurrency", "0", "a", "b"], ["extract", "--resolver", "nobody", "a", "b"],
@@ -337,6 +344,78 @@ proxy-providers:
         found = self.extract("--provider-dir", os.path.join(self.home, "dir"))
         self.assertEqual(of(ADDRESS, found), [("203.0.113.9", fnv(stray), 0)])
         self.assertEqual(len(of(SOURCE, found)), 2)
+
+    def test_a_providers_override_counts_for_all_its_entries(self):
+        four, both = self.write("four.yaml", "proxies: [{server: 203.0.113.1}, {server: '2001:db8::1'}]"), self.write(
+            "both.yaml", "proxies: [{server: '2001:db8::2', ip-version: ipv4}, {server: 203.0.113.2, dialer-proxy: x}]")
+        far = self.write("far.yaml", "proxies: [{server: 203.0.113.3}]")
+        near = self.write("near.yaml", "trojan://p@203.0.113.4:443#n")
+        self.write("config.yaml", """
+proxy-providers:
+  four: {type: file, path: four.yaml, override: {ip-version: IPv4}}
+  both: {type: file, path: both.yaml, override: {ip_version: dual, dialer-proxy: ""}}
+  far: {type: file, path: far.yaml, override: {dialer-proxy: x}}
+  own: {type: file, path: far.yaml, dialer-proxy: x, override: {dialer-proxy: ~}}
+  near: {type: file, path: near.yaml, dialer-proxy: x, override: {Dialer_Proxy: DIRECT, override-expr: ['.a = 1']}}
+  i: {type: inline, payload: [{server: 203.0.113.5}], override: {dialer-proxy: x}}
+  j: {type: inline, payload: [{server: 203.0.113.6}], override: {additional-prefix: a}}
+""")
+        found = self.extract("--provider-dir", self.home)
+        self.assertEqual(sorted(a[0] for a in of(ADDRESS, found)),
+                         ["2001:db8::2", "203.0.113.1", "203.0.113.2", "203.0.113.4", "203.0.113.6"])
+        self.assertEqual(len(of(SOURCE, found)), 5)
+        self.assertEqual([text for _, text in of(NOTE, found)],
+                         [f"{near}: override-expr may change servers: only Mihomo knows"])
+
+    def test_a_file_that_two_providers_read_differently_counts_for_both(self):
+        self.write("f.yaml", "proxies: [{server: 203.0.113.1}]")
+        self.write("config.yaml", "proxy-providers:\n  a: {type: file, path: f.yaml, override: {dialer-proxy: x}}\n"
+                   "  b: {type: file, path: f.yaml}\n  c: {type: file, path: ./f.yaml}\n")
+        found = self.extract()
+        self.assertEqual([a[0] for a in of(ADDRESS, found)], ["203.0.113.1"])
+        self.assertEqual(len({source for source, _ in of(SOURCE, found)}), 3)
+
+    def test_a_dialer_that_may_be_direct_is_known_where_its_group_comes_later(self):
+        self.write("p.yaml", "proxies: [{server: 203.0.113.3, dialer-proxy: g}, {server: 203.0.113.4, dialer-proxy: n}]")
+        self.write("config.yaml", """
+proxies: [{server: 203.0.113.1, dialer-proxy: g}, {server: 203.0.113.2, dialer-proxy: n}]
+proxy-providers: {p: {type: file, path: p.yaml}}
+proxy-groups: [{name: g, proxies: [x, h]}, {name: h, proxies: [DIRECT]}, {name: n, proxies: [x]}]
+""")
+        self.assertEqual(sorted(a[0] for a in of(ADDRESS, self.extract())), ["203.0.113.1", "203.0.113.3"])
+
+    def test_many_entries_behind_a_dialer_leave_the_other_providers_their_turn(self):
+        groups = "".join(f"- {{name: g{i}, proxies: [{', '.join(f'x{k}' for k in range(50))}]}}\n" for i in range(40))
+        self.write("a.yaml", "proxies:\n" + "- {server: 203.0.113.1, dialer-proxy: g39}\n" * 100000)
+        self.write("b.yaml", "proxies: [{server: 203.0.113.2}]")
+        self.write("config.yaml", "proxy-providers:\n  a: {type: file, path: a.yaml}\n  b: {type: file, path: b.yaml}\n"
+                   "proxy-groups:\n" + groups)
+        self.assertEqual([a[0] for a in of(ADDRESS, self.extract())], ["203.0.113.2"])
+
+    def test_an_address_that_is_named_twice_counts_in_the_families_of_either(self):
+        self.write("config.yaml", "proxies: [{server: '2001:db8::1', ip-version: ipv4}, {server: '2001:db8::1'}]")
+        self.assertEqual([a[0] for a in of(ADDRESS, self.extract())], ["2001:db8::1"])
+
+    def test_hosts_without_the_family_that_is_wanted_leave_the_name_servers_to_ask(self):
+        dns = self.dns({"h.example": {"A": ["203.0.113.1"]}})
+        self.write("config.yaml", "hosts: {h.example: '2001:db8::1'}\n"
+                   "proxies: [{name: a, server: h.example, ip-version: ipv4}, {name: b, server: h.example}]")
+        found = self.extract("--resolver", f"127.0.0.1:{dns.port}")
+        self.assertEqual(sorted(a[0] for a in of(ADDRESS, found)), ["2001:db8::1", "203.0.113.1"])
+
+    def test_six_hundred_providers_are_all_read(self):
+        names = "".join(f"  p{i}: {{type: file, path: p{i}.yaml}}\n" for i in range(600))
+        for i in range(600):
+            self.write(f"p{i}.yaml", f"proxies: [{{server: 203.0.{113 + i // 200}.{i % 200}}}]")
+        self.write("config.yaml", "proxy-providers:\n" + names)
+        found = self.extract()
+        self.assertEqual((len(of(ADDRESS, found)), len(of(SOURCE, found)), found[-1][0]), (600, 601, SUMMARY))
+
+    def test_more_sources_than_can_be_kept_are_told(self):
+        names = "".join(f"  p{i}: {{type: http, path: p{i}.yaml}}\n" for i in range(5000))
+        self.write("config.yaml", "proxies: [{server: 203.0.113.1}]\nproxy-providers:\n" + names)
+        found = self.extract()
+        self.assertEqual((len(of(ADDRESS, found)), len(of(SOURCE, found)), found[-1][0]), (1, 4096, SUMMARY))
 
     def test_special_and_fake_answers_are_dropped_and_told(self):
         dns = self.dns({"fake.example": {"A": ["198.18.3.4"]}, "lo.example": {"A": ["127.0.0.1"]},
@@ -763,6 +842,39 @@ class List(Case):
         self.assertEqual(out["addresses"], ["2001:db8::1"])
         self.assertEqual(out["skipped"], [{"file": path, "line": 4, "reason": "no server"}])
 
+    def test_json_is_utf8_whatever_the_names_are(self):
+        names = [b"%ff%c2", b"%00%1b[31m", b"%c2%9b", b"\xff raw", "\u2602".encode(), b"%ed%a0%80"]
+        path = self.write("l", b"".join(b"trojan://p@203.0.113.1:%d#%s\n" % (i + 1, n) for i, n in enumerate(names)) +
+                          b"\xff\xfe://x\nss://\xc3\n")
+        out = json.loads(self.run_role("list", "--json", "--no-resolve", path).stdout.decode())
+        self.assertEqual([e["name"] for e in out["endpoints"]][3:], ["\ufffd raw", "\u2602", "\ufffd" * 3])
+        self.assertEqual((len(out["endpoints"]), len(out["skipped"])), (6, 2))
+        people = self.run_role("list", path).stdout.decode()
+        self.assertFalse([c for c in people if (ord(c) < 32 and c != "\n") or 0x7f <= ord(c) < 0xa0])
+
+    def test_names_are_asked_for_by_one_that_opens_no_file(self):
+        path = self.write("p.yaml", "proxies: [{server: a.invalid}, {server: A.invalid}, {server: 203.0.113.1}]")
+        run = self.run_role("list", "--json", path)
+        self.assertEqual(json.loads(run.stdout)["addresses"], ["203.0.113.1"])
+        self.assertEqual(run.stderr.decode().lower().count("a.invalid: "), 1)
+
+    def test_a_providers_override_is_seen_in_its_inline_entries(self):
+        path = self.write("c.yaml", "proxy-providers: {i: {type: inline, payload: [{server: 203.0.113.1}],"
+                          " override: {dialer-proxy: x}}}")
+        out = json.loads(self.run_role("list", "--json", path).stdout)
+        self.assertEqual((out["endpoints"][0]["dialer-proxy"], out["addresses"]), ("x", []))
+
+    def test_a_large_file_and_a_reader_that_goes_away(self):
+        path = self.write("big.yaml", "proxies:\n" + "".join(
+            f"- {{name: n{i}, server: 10.{i >> 16}.{i >> 8 & 255}.{i & 255}, port: 1}}\n" for i in range(100000)))
+        out = json.loads(self.run_role("list", "--json", "--no-resolve", path).stdout)
+        self.assertEqual((len(out["endpoints"]), len(out["addresses"])), (100000, 100000))
+        p = subprocess.Popen([HELPER, "list", "--json", "--no-resolve", path], stdout=subprocess.PIPE,
+                             stderr=subprocess.DEVNULL)
+        p.stdout.read(10)
+        p.stdout.close()
+        self.assertEqual(p.wait(timeout=20), 1)
+
     def test_people_get_a_line_each_and_standard_input_works(self):
         run = self.run_role("list", "--no-resolve", "-", input=b"proxies: [{name: a, server: '2001:db8::1', port: 5}]")
         self.assertEqual(run.stdout.decode(), "[2001:db8::1]:5 tcp server -:1 a\n")
@@ -816,7 +928,7 @@ class Cage(Case):
             return {**status, "limits": limits.read()}
 
     def test_the_filter_is_in_force_before_any_input(self):
-        for args in (["list", "-"], ["probe", os.path.join(self.home, "s"), "1000", "1000"]):
+        for args in (["list", "-"], ["list", "--json", "-"], ["probe", os.path.join(self.home, "s"), "1000", "1000"]):
             status = self.status_of(*args)
             self.assertEqual(status["Seccomp"], "2")
             self.assertEqual(status["NoNewPrivs"], "1")

@@ -1,50 +1,80 @@
 #include "parse/feed/dialer.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define GROUPS_DEPTH_MAX 8
-#define STEPS_MAX 10000
+#define STEPS_MAX (1u << 22) /* groups may share a long list by an alias */
 
-struct search {
-	struct doc *config;
-	unsigned steps; /* left: groups may name each other many times over */
+struct group {
+	const char *name;
+	const struct doc_item *members;
+	bool direct;
 };
 
-static bool leads_to_direct(struct search *s, const char *name, unsigned depth);
+struct dialers {
+	size_t n;
+	struct group groups[]; /* sorted by name */
+};
 
-static bool group_may_be_direct(struct search *s, struct doc_node *group, unsigned depth)
+static int by_name(const void *a, const void *b)
 {
-	for (const struct doc_item *i = doc_first(doc_find(s->config, group, "proxies")); i && s->steps; i = i->next) {
-		s->steps--;
-		if (doc_text(i->value) && leads_to_direct(s, doc_text(i->value), depth + 1))
+	return strcmp(((const struct group *)a)->name, ((const struct group *)b)->name);
+}
+
+static const struct group *find(const struct dialers *d, const char *name)
+{
+	const struct group key = { .name = name };
+
+	return d ? bsearch(&key, d->groups, d->n, sizeof(key), by_name) : NULL;
+}
+
+/* GLOBAL holds everything, unless the config has its own (Mihomo 1.19.30: config/config.go, parseProxies). */
+bool dialers_direct(const struct dialers *d, const char *name)
+{
+	const struct group *g;
+
+	if (!name[0] || strcmp(name, "DIRECT") == 0 || strcmp(name, "COMPATIBLE") == 0)
+		return true;
+	g = find(d, name);
+	return g ? g->direct : strcmp(name, "GLOBAL") == 0;
+}
+
+static bool may_be_direct(const struct dialers *d, const struct group *g, unsigned *steps)
+{
+	for (const struct doc_item *i = g->members; i && *steps; i = i->next, --*steps)
+		if (doc_text(i->value) && doc_text(i->value)[0] && dialers_direct(d, doc_text(i->value)))
 			return true;
-	}
 	return false;
 }
 
-static bool leads_to_direct(struct search *s, const char *name, unsigned depth)
+int dialers_new(struct dialers **out, struct doc *config)
 {
-	const struct doc_item *i;
+	const struct doc_node *list = config ? doc_get(config, config->root, "proxy-groups") : NULL;
+	unsigned steps = STEPS_MAX;
+	const struct doc_item *first = list && list->kind == DOC_LIST ? list->first : NULL;
+	struct dialers *d = calloc(1, sizeof(*d) + (first ? list->len : 0) * sizeof(d->groups[0]));
 
-	if (strcmp(name, "DIRECT") == 0)
-		return true;
-	if (depth == GROUPS_DEPTH_MAX)
-		return false;
-	for (i = doc_first(doc_get(s->config, s->config->root, "proxy-groups")); i && s->steps; i = i->next) {
-		const char *group = doc_text(doc_find(s->config, i->value, "name"));
+	*out = d;
+	if (!d)
+		return -ENOMEM;
+	for (const struct doc_item *i = first; i; i = i->next) {
+		const char *name = doc_text(doc_find(config, i->value, "name"));
 
-		s->steps--;
-		if (group && strcmp(group, name) == 0)
-			return group_may_be_direct(s, i->value, depth);
+		if (name)
+			d->groups[d->n++] =
+				(struct group){ name, doc_first(doc_find(config, i->value, "proxies")), false };
 	}
-	return false;
+	if (d->n > 0)
+		qsort(d->groups, d->n, sizeof(d->groups[0]), by_name);
+	for (int depth = 0; depth < GROUPS_DEPTH_MAX; depth++)
+		for (size_t i = 0; i < d->n; i++)
+			d->groups[i].direct = d->groups[i].direct || may_be_direct(d, &d->groups[i], &steps);
+	return 0;
 }
 
-bool dialer_is_direct(struct doc *config, const char *name)
+void dialers_free(struct dialers *d)
 {
-	struct search s = { config, STEPS_MAX };
-
-	if (!name[0] || strcmp(name, "DIRECT") == 0)
-		return true;
-	return config && leads_to_direct(&s, name, 0);
+	free(d);
 }

@@ -47,6 +47,12 @@ static bool is(const struct doc_node *n, const char *word)
 	return text && strcmp(text, word) == 0;
 }
 
+/* A text for a reason. What may be of a URL has secrets in it. */
+static const char *shown(const char *text)
+{
+	return strpbrk(text, "/@?#=&") ? "..." : text;
+}
+
 static void __attribute__((format(printf, 3, 4)))
 skip(const struct entry *e, const struct doc_node *at, const char *fmt, ...)
 {
@@ -82,7 +88,7 @@ static int read_port(const struct entry *e, const struct doc_node *n, uint16_t *
 	int64_t port = 0;
 
 	if (!doc_is_null(n) && doc_int(n, &port) < 0) {
-		skip(e, n, "the port is not a number: \"%.32s\"", text_or(n, "", number));
+		skip(e, n, "the port is not a number: \"%.32s\"", shown(text_or(n, "", number)));
 		return -EINVAL;
 	}
 	if (port < 0 || port > UINT16_MAX) {
@@ -106,7 +112,7 @@ static void dial(const struct entry *e, enum endpoint_kind kind, const struct do
 	else if (!text)
 		skip(e, server, "the server is not text");
 	else if (host_clean(text, host) < 0)
-		skip(e, server, "not a host: \"%.128s\"", text);
+		skip(e, server, "not a host: \"%.128s\"", shown(text));
 	else if (read_port(e, port_node, &port) == 0)
 		found(e, kind, host, port, text_or(ports, "", ports_number), e->transport);
 }
@@ -341,8 +347,7 @@ static const struct outbound {
 	{ "zerotier", "tcp", zerotier },
 };
 
-/* ip-version: a preference leaves both families. */
-static uint8_t families(const struct doc_node *version)
+uint8_t provider_families(const struct doc_node *version)
 {
 	const char *text = doc_text(version);
 
@@ -365,7 +370,7 @@ static void read_entry(struct doc *d, struct doc_node *map, const struct endpoin
 			how = &outbounds[i];
 	e.name = text_or(doc_get(d, map, "name"), "", name);
 	e.dialer = text_or(key(&e, "dialer-proxy"), "", dialer);
-	e.families = families(key(&e, "ip-version"));
+	e.families = provider_families(key(&e, "ip-version"));
 	e.transport = how->transport;
 	how->read(&e);
 }

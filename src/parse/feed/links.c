@@ -98,16 +98,21 @@ static bool first_line(const char *bytes, size_t len, struct line *out)
 	return false;
 }
 
+/* Of a URL: what has blanks or signs before "://" is no such line, and may be anything. */
+static bool has_scheme(const struct line *line)
+{
+	size_t i = 0;
+
+	while (i < line->scheme_len && (isalnum((unsigned char)line->at[i]) || strchr("+-.", line->at[i])))
+		i++;
+	return i > 0 && i == line->scheme_len && isalpha((unsigned char)line->at[0]);
+}
+
 bool links_alike(const char *bytes, size_t len)
 {
 	struct line line;
-	size_t i = 0;
 
-	if (!first_line(bytes, len, &line) || !isalpha((unsigned char)line.at[0]))
-		return false;
-	while (i < line.scheme_len && (isalnum((unsigned char)line.at[i]) || strchr("+-.", line.at[i])))
-		i++;
-	return i > 0 && i == line.scheme_len;
+	return first_line(bytes, len, &line) && has_scheme(&line);
 }
 
 bool links_first(const char *bytes, size_t len)
@@ -199,12 +204,12 @@ static const char *unknown_scheme(const struct line *line, char buf[64])
 {
 	static const char bom[] = "\xef\xbb\xbf";
 
-	if (line->scheme_len == 0)
-		return "not a share link";
 	if (line->scheme_len >= 3 && memcmp(line->at, bom, 3) == 0)
 		return "a byte order mark before the link: Mihomo does not read it";
 	if (isspace((unsigned char)line->at[0]))
-		return "blanks before the link: Mihomo does not read it";
+		return line->scheme_len ? "blanks before the link: Mihomo does not read it" : "not a share link";
+	if (!has_scheme(line))
+		return "not a share link";
 	snprintf(buf, 64, "Mihomo reads no %.*s links", line->scheme_len < 32 ? (int)line->scheme_len : 32, line->at);
 	return buf;
 }

@@ -8,8 +8,11 @@
 
 #include "clashsup/scan.h"
 #include "parse/feed/mihomo_dns.h"
+#include "parse/feed/provider.h"
 
 #define LISTENER_PORTS_MAX 16 /* of one entry of listeners: */
+#define LISTENERS_MAX 256     /* ports of all entries */
+#define WATCHES_MAX 256	      /* files of providers; these limits keep below what one run may tell */
 #define MARKS_MAX 64	      /* distinct routing marks */
 
 struct report {
@@ -21,6 +24,7 @@ struct report {
 		uint32_t line; /* the first */
 	} marks[MARKS_MAX];
 	size_t n_marks;
+	unsigned n_listeners, n_watches; /* told */
 };
 
 static void tell(const struct report *r, enum wire_setting key, const char *value)
@@ -108,7 +112,7 @@ static void tell_marks(struct report *r)
 }
 
 /* "7893", "7893-7895", "7893,7900/7910": every port, as far as LISTENER_PORTS_MAX. */
-static void tell_listener(const struct report *r, const char *ports, const char *listen, bool udp)
+static void tell_listener(struct report *r, const char *ports, const char *listen, bool udp)
 {
 	char text[128];
 	unsigned told = 0;
@@ -122,6 +126,8 @@ static void tell_listener(const struct report *r, const char *ports, const char 
 		if (*end == '-')
 			last = strtoul(end + 1, &end, 10);
 		for (; first > 0 && first <= last && last <= UINT16_MAX && told < LISTENER_PORTS_MAX; first++, told++) {
+			if (r->n_listeners++ >= LISTENERS_MAX)
+				return;
 			snprintf(text, sizeof(text), "%lu %.80s %s", first, listen, udp ? "udp" : "tcp");
 			tell(r, WIRE_SET_TPROXY_LISTENER, text);
 		}
@@ -131,7 +137,7 @@ static void tell_listener(const struct report *r, const char *ports, const char 
 	}
 }
 
-static void tell_listeners(const struct report *r)
+static void tell_listeners(struct report *r)
 {
 	for (const struct doc_item *i = doc_first(doc_get(r->doc, r->doc->root, "listeners")); i; i = i->next) {
 		const char *type = doc_text(doc_get(r->doc, i->value, "type"));
@@ -161,8 +167,10 @@ static void tell_dns(const struct report *r)
 
 static void tell_watch(void *ctx, const struct mihomo_provider *p)
 {
-	if (p->path[0])
-		tell(ctx, WIRE_SET_WATCH, p->path);
+	struct report *r = ctx;
+
+	if (p->path[0] && r->n_watches++ < WATCHES_MAX)
+		tell(r, WIRE_SET_WATCH, p->path);
 }
 
 static void pass_over(void *ctx, struct doc *d, struct doc_node *element)
@@ -286,6 +294,32 @@ static void provider_path(struct mihomo_provider *p, const char *home, const cha
 		p->path[0] = '\0';
 }
 
+/* `override` wins over the provider's own key, and says "" too (Mihomo 1.19.30: adapter/provider/override.go). */
+static void provider_override(struct doc *d, struct doc_node *map, struct mihomo_provider *p)
+{
+	const struct doc_node *own = doc_find(d, map, "dialer-proxy"), *expr;
+	struct doc_node *override = doc_find(d, map, "override");
+	const struct doc_node *dialer = doc_find(d, override, "dialer-proxy");
+	const struct doc_node *version = doc_find(d, override, "ip-version");
+
+	p->dialer = doc_string(doc_is_null(dialer) ? own : dialer, p->number);
+	if (doc_is_null(dialer) && p->dialer && !*p->dialer)
+		p->dialer = NULL;
+	if (!doc_is_null(version))
+		p->families = provider_families(version);
+	expr = doc_find(d, override, "override-expr");
+	p->rewrites = doc_first(expr) || doc_text(expr);
+}
+
+/* STUN servers are asked in both families, whatever a proxy's is. */
+void mihomo_override(const struct mihomo_provider *p, struct endpoint *ep)
+{
+	if (p->dialer)
+		ep->dialer = p->dialer;
+	if (p->families && ep->kind != ENDPOINT_STUN)
+		ep->families = p->families;
+}
+
 void mihomo_providers(struct doc *d, const char *home, mihomo_provider_fn provider, void *ctx)
 {
 	for (const struct doc_item *i = doc_pairs(doc_get(d, d->root, "proxy-providers")); i; i = i->next) {
@@ -298,6 +332,7 @@ void mihomo_providers(struct doc *d, const char *home, mihomo_provider_fn provid
 			continue;
 		p.payload = doc_find(d, i->value, "payload");
 		p.http = strcmp(type, "http") == 0;
+		provider_override(d, i->value, &p);
 		if (p.http || strcmp(type, "file") == 0)
 			provider_path(&p, home, path && *path ? path : NULL, doc_text(doc_find(d, i->value, "url")));
 		provider(ctx, &p);

@@ -33,12 +33,20 @@ const char *mihomo_append_obstacle(struct doc *d, const char *bytes, size_t len)
 struct mihomo_provider {
 	const char *name;
 	uint32_t line;
-	bool http;		  /* its file is a cache, which may not be there yet */
-	char path[PATH_MAX];	  /* absolute; "" = none (inline) */
-	struct doc_node *payload; /* NULL = none: inline entries, or those until the first good load */
+	bool http;		      /* its file is a cache, which may not be there yet */
+	bool rewrites;		      /* override-expr may change anything, servers too */
+	const char *dialer;	      /* of all its entries, in place of their own; NULL = their own */
+	uint8_t families;	      /* the same: 0 = their own */
+	char number[DOC_NUMBER_TEXT]; /* a dialer's name that is a number */
+	char path[PATH_MAX];	      /* absolute; "" = none (inline) */
+	struct doc_node *payload;     /* NULL = none: inline entries, or those until the first good load */
 };
 
 typedef void (*mihomo_provider_fn)(void *ctx, const struct mihomo_provider *p);
+
+/* What the provider's settings make of one of its entries' endpoints. */
+void mihomo_override(const struct mihomo_provider *p, struct endpoint *ep);
+
 void mihomo_providers(struct doc *d, const char *home, mihomo_provider_fn provider, void *ctx);
 
 #endif

@@ -24,6 +24,9 @@ void provider_entry(void *sink, struct doc *d, struct doc_node *entry);
 /* The entries of a list: a provider's `payload`. */
 void provider_entries(struct doc *d, struct doc_node *list, const struct endpoint_sink *sink);
 
+/* What an `ip-version` allows: 1u << enum ip_family each; a preference leaves both. */
+uint8_t provider_families(const struct doc_node *ip_version);
+
 /* `Proxy`, the list of old files, which counts where there is no `proxies`; else NULL. */
 struct doc_node *provider_old_list(struct doc *d);
 

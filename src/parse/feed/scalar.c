@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "parse/feed/doc.h"
+#include "parse/feed/number.h"
 
 enum type { TYPE_NULL, TYPE_BOOL, TYPE_INT, TYPE_UINT, TYPE_FLOAT, TYPE_DATE, TYPE_TEXT, TYPE_NONE };
 
@@ -165,17 +166,12 @@ const char *doc_text(const struct doc_node *n)
 	return type == TYPE_NULL || type == TYPE_BOOL || type == TYPE_NONE ? NULL : n->text;
 }
 
-/* As short as it can be read back, as Go's strconv.FormatFloat(f, 'E', -1, 64). */
+/* As Go's strconv.FormatFloat(f, 'E', -1, 64). */
 static const char *float_text(double f, char out[DOC_NUMBER_TEXT])
 {
 	if (!isfinite(f))
 		return isnan(f) ? "NaN" : f < 0 ? "-Inf" : "+Inf";
-	for (int digits = 0; digits < 17; digits++) {
-		snprintf(out, DOC_NUMBER_TEXT, "%.*E", digits, f);
-		if (strtod(out, NULL) == f)
-			break;
-	}
-	return out;
+	return number_float_text(f, out);
 }
 
 const char *doc_string(const struct doc_node *n, char number[DOC_NUMBER_TEXT])

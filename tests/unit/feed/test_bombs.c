@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "parse/feed/provider.h"
+#include "seen.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -23,26 +23,6 @@
 #endif
 
 #define MIB (1024 * 1024)
-
-struct seen {
-	unsigned found, skipped;
-	char reason[320];
-};
-
-static void found(void *ctx, const struct endpoint *ep)
-{
-	(void)ep;
-	((struct seen *)ctx)->found++;
-}
-
-static void skipped(void *ctx, uint32_t line, const char *reason)
-{
-	struct seen *s = ctx;
-
-	(void)line;
-	s->skipped++;
-	snprintf(s->reason, sizeof(s->reason), "%s", reason);
-}
 
 static int64_t cpu_ms(void)
 {
@@ -126,12 +106,11 @@ static void each_bomb_ends_soon_with_a_reason(void **state)
 	(void)state;
 
 	for (size_t i = 0; i < COUNT(bombs); i++) {
-		struct seen seen = { 0 };
-		const struct endpoint_sink sink = { &seen, found, skipped };
+		struct seen seen;
 		size_t len;
 		char *text = build(&bombs[i], &len);
 		int64_t before = cpu_ms(), took;
-		int r = provider_parse(text, len, &sink);
+		int r = seen_parse(text, len, &seen);
 
 		took = cpu_ms() - before;
 		free(text);
@@ -147,13 +126,12 @@ static void nuls_end_a_document(void **state)
 	static const char head[] = "proxies:\n- {server: a.example}\n";
 	size_t len = 8 * MIB;
 	char *text = calloc(1, len);
-	struct seen seen = { 0 };
-	const struct endpoint_sink sink = { &seen, found, skipped };
+	struct seen seen;
 	(void)state;
 
 	assert_non_null(text);
 	memcpy(text, head, sizeof(head) - 1);
-	assert_int_equal(provider_parse(text, len, &sink), -EINVAL);
+	assert_int_equal(seen_parse(text, len, &seen), -EINVAL);
 	assert_non_null(strstr(seen.reason, "control characters"));
 	free(text);
 }
@@ -163,8 +141,7 @@ static void wide_lists_deep_down_are_not_looked_at_for_long(void **state)
 {
 	enum { DEPTH = DOC_DEPTH_MAX - 2, WIDTH = 3000000 };
 	char *text = malloc(2 * DEPTH + WIDTH);
-	struct seen seen = { 0 };
-	const struct endpoint_sink sink = { &seen, found, skipped };
+	struct seen seen;
 	int64_t before;
 	(void)state;
 
@@ -174,7 +151,7 @@ static void wide_lists_deep_down_are_not_looked_at_for_long(void **state)
 		text[DEPTH + i] = i % 2 ? ',' : 'a';
 	memset(text + DEPTH + WIDTH, ']', DEPTH);
 	before = cpu_ms();
-	assert_int_equal(provider_parse(text, 2 * DEPTH + WIDTH, &sink), -EINVAL);
+	assert_int_equal(seen_parse(text, 2 * DEPTH + WIDTH, &seen), -EINVAL);
 	assert_string_equal(seen.reason, "too many nodes");
 	assert_true(cpu_ms() - before < SOON_MS);
 	free(text);
@@ -187,8 +164,7 @@ static void merging_a_huge_map_into_many_is_given_up(void **state)
 	(void)state;
 
 	for (size_t k = 0; k < COUNT(units); k++) {
-		struct seen seen = { 0 };
-		const struct endpoint_sink sink = { &seen, found, skipped };
+		struct seen seen;
 		size_t len = 0, cap = 8 * MIB;
 		char *text = malloc(cap);
 		int64_t before;
@@ -202,7 +178,7 @@ static void merging_a_huge_map_into_many_is_given_up(void **state)
 			len += (size_t)snprintf(text + len, cap - len, "%s", units[k]);
 		len += (size_t)sprintf(text + len, "]\n");
 		before = cpu_ms();
-		assert_int_equal(provider_parse(text, len, &sink), -EINVAL);
+		assert_int_equal(seen_parse(text, len, &seen), -EINVAL);
 		assert_string_equal(seen.reason, "too many merges and aliases");
 		assert_true(cpu_ms() - before < SOON_MS);
 		free(text);

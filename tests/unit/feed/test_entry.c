@@ -9,42 +9,9 @@
 #include <cmocka.h>
 
 #include "parse/feed/mihomo_yaml.h"
-#include "parse/feed/provider.h"
+#include "seen.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-
-/* "HOST|PORT|PORTS|TRANSPORT|KIND" and, where there is any, "|4", "|6" and "|via DIALER" of each endpoint; "!LINE". */
-struct seen {
-	char text[2048];
-	char reason[256];
-	size_t used;
-};
-
-static void found(void *ctx, const struct endpoint *ep)
-{
-	struct seen *s = ctx;
-	const char *only = ep->families == 1u << IP_V4 ? "|4" : ep->families == 1u << IP_V6 ? "|6" : "";
-
-	s->used += (size_t)snprintf(s->text + s->used, sizeof(s->text) - s->used, "%s|%u|%s|%s|%s%s%s%s;", ep->host,
-				    ep->port, ep->ports, ep->transport, endpoint_kind_name(ep->kind), only,
-				    *ep->dialer ? "|via " : "", ep->dialer);
-}
-
-static void skipped(void *ctx, uint32_t line, const char *reason)
-{
-	struct seen *s = ctx;
-
-	s->used += (size_t)snprintf(s->text + s->used, sizeof(s->text) - s->used, "!%u;", line);
-	snprintf(s->reason, sizeof(s->reason), "%s", reason);
-}
-
-static int parse(const char *bytes, struct seen *s)
-{
-	const struct endpoint_sink sink = { .ctx = s, .found = found, .skipped = skipped };
-
-	memset(s, 0, sizeof(*s));
-	return provider_parse(bytes, strlen(bytes), &sink);
-}
 
 static void each_outbound_gives_what_it_dials(void **state)
 {
@@ -275,7 +242,8 @@ static void each_outbound_gives_what_it_dials(void **state)
 		struct seen s;
 
 		snprintf(bytes, sizeof(bytes), "proxies:\n- %s\n", rows[i].entry);
-		if (parse(bytes, &s) != (strchr(rows[i].want, '!') != NULL) || strcmp(s.text, rows[i].want) != 0)
+		if (seen_parse(bytes, strlen(bytes), &s) != (strchr(rows[i].want, '!') != NULL) ||
+		    strcmp(s.text, rows[i].want) != 0)
 			fail_msg("%s: %s (%s)", rows[i].what, s.text, s.reason);
 	}
 }
@@ -322,7 +290,7 @@ static void each_form_of_bytes_gives_its_entries_or_a_reason(void **state)
 
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		struct seen s;
-		int r = parse(rows[i].bytes, &s);
+		int r = seen_parse(rows[i].bytes, strlen(rows[i].bytes), &s);
 
 		if (rows[i].want ? r != 0 || strcmp(s.text, rows[i].want) != 0 : r == 0 || !s.reason[0])
 			fail_msg("%s: %s (%s)", rows[i].what, s.text, s.reason);
@@ -337,7 +305,7 @@ struct inline_entries {
 static void read_payload(void *ctx, const struct mihomo_provider *p)
 {
 	struct inline_entries *in = ctx;
-	const struct endpoint_sink sink = { .ctx = &in->seen, .found = found, .skipped = skipped };
+	const struct endpoint_sink sink = { .ctx = &in->seen, .found = seen_found, .skipped = seen_skipped };
 
 	provider_entries(in->doc, p->payload, &sink);
 }

@@ -11,7 +11,7 @@
 
 #include "failing.h"
 #include "parse/feed/mihomo_yaml.h"
-#include "parse/feed/provider.h"
+#include "seen.h"
 
 /* libyaml allocates by these exported functions of its own: the program's come first. */
 void *yaml_malloc(size_t size);
@@ -62,38 +62,17 @@ static void a_document_is_whole_or_not_at_all(void **state)
 	assert_true(n > 50); /* libyaml's own are among them */
 }
 
-struct seen {
-	int found, skipped;
-	char reason[256];
-};
-
-static void found(void *ctx, const struct endpoint *ep)
-{
-	(void)ep;
-	((struct seen *)ctx)->found++;
-}
-
-static void skipped(void *ctx, uint32_t line, const char *reason)
-{
-	struct seen *s = ctx;
-	(void)line;
-
-	s->skipped++;
-	snprintf(s->reason, sizeof(s->reason), "%s", reason);
-}
-
 static void a_provider_that_could_not_be_read_is_not_taken_for_an_empty_one(void **state)
 {
 	bool failed = true;
 	(void)state;
 
 	for (long n = 0; failed; n++) {
-		struct seen seen = { 0 };
-		const struct endpoint_sink sink = { &seen, found, skipped };
+		struct seen seen;
 		int r;
 
 		fail_allocation(n);
-		r = provider_parse(config, sizeof(config) - 1, &sink);
+		r = seen_parse(config, sizeof(config) - 1, &seen);
 		failed = allocations_work();
 		assert_int_equal(r, failed ? -EINVAL : 0);
 		assert_true(failed || seen.found == 2); /* what was found before counts for nothing */

@@ -11,27 +11,7 @@
 #include <cmocka.h>
 
 #include "failing.h"
-#include "parse/feed/provider.h"
-
-struct seen {
-	int found, skipped;
-	char reason[256];
-};
-
-static void found(void *ctx, const struct endpoint *ep)
-{
-	(void)ep;
-	((struct seen *)ctx)->found++;
-}
-
-static void skipped(void *ctx, uint32_t line, const char *reason)
-{
-	struct seen *s = ctx;
-
-	(void)line;
-	s->skipped++;
-	snprintf(s->reason, sizeof(s->reason), "%s", reason);
-}
+#include "seen.h"
 
 /* cJSON calls malloc within its own library: its hooks lead here. */
 static void *json_malloc(size_t size)
@@ -48,18 +28,17 @@ static const char plain[] =
 
 static const char in_base64[] = "dHJvamFuOi8vcEBhLmV4YW1wbGU6MQ==";
 
-static void lists_are_whole_or_refused(const char *bytes, int all)
+static void lists_are_whole_or_refused(const char *bytes, unsigned all)
 {
 	bool failed = true;
 	long n;
 
 	for (n = 0; failed; n++) {
-		struct seen s = { 0 };
-		const struct endpoint_sink sink = { .ctx = &s, .found = found, .skipped = skipped };
+		struct seen s;
 		int r;
 
 		fail_allocation(n);
-		r = provider_parse(bytes, strlen(bytes), &sink);
+		r = seen_parse(bytes, strlen(bytes), &s);
 		failed = allocations_work();
 		assert_int_equal(r, failed ? -EINVAL : 0);
 		assert_int_equal(s.skipped, failed);

@@ -12,37 +12,9 @@
 #include <cmocka.h>
 
 #include "parse/feed/format.h"
-#include "parse/feed/provider.h"
+#include "seen.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-
-struct seen {
-	unsigned found, skipped;
-	char reason[256]; /* the last */
-};
-
-static void found(void *ctx, const struct endpoint *ep)
-{
-	(void)ep;
-	((struct seen *)ctx)->found++;
-}
-
-static void skipped(void *ctx, uint32_t line, const char *reason)
-{
-	struct seen *s = ctx;
-
-	(void)line;
-	s->skipped++;
-	snprintf(s->reason, sizeof(s->reason), "%s", reason);
-}
-
-static int parse(const char *bytes, size_t len, struct seen *s)
-{
-	const struct endpoint_sink sink = { .ctx = s, .found = found, .skipped = skipped };
-
-	memset(s, 0, sizeof(*s));
-	return provider_parse(bytes, len, &sink);
-}
 
 static void what_mihomo_cannot_read_is_refused_by_name(void **state)
 {
@@ -95,7 +67,7 @@ static void what_mihomo_cannot_read_is_refused_by_name(void **state)
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		struct seen s;
 
-		assert_int_equal(parse(rows[i].bytes, strlen(rows[i].bytes), &s), -EINVAL);
+		assert_int_equal(seen_parse(rows[i].bytes, strlen(rows[i].bytes), &s), -EINVAL);
 		if (s.found != 0 || s.skipped != 1 || strncmp(s.reason, rows[i].reason, strlen(rows[i].reason)) != 0)
 			fail_msg("%s: %u skipped, %s", rows[i].what, s.skipped, s.reason);
 	}
@@ -115,7 +87,7 @@ static void a_name_never_stands_against_what_mihomo_reads(void **state)
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		struct seen s;
 
-		assert_int_equal(parse(rows[i], strlen(rows[i]), &s), 0);
+		assert_int_equal(seen_parse(rows[i], strlen(rows[i]), &s), 0);
 		assert_int_equal(s.found, 1);
 	}
 }
@@ -157,7 +129,7 @@ static void bombs_end_soon_with_one_reason(void **state)
 		memcpy(text, rows[i].first, at);
 		for (; at + n <= len; at += n)
 			memcpy(text + at, rows[i].fill, n);
-		assert_int_equal(parse(text, at, &s), -EINVAL);
+		assert_int_equal(seen_parse(text, at, &s), -EINVAL);
 		if (s.found != 0 || strncmp(s.reason, rows[i].reason, strlen(rows[i].reason)) != 0)
 			fail_msg("%s: %s", rows[i].fill, s.reason);
 		assert_true(clock() - began < 20 * CLOCKS_PER_SEC); /* a sanitizer's share included */

@@ -10,46 +10,9 @@
 #include <cmocka.h>
 
 #include "parse/feed/hostport.h"
-#include "parse/feed/provider.h"
+#include "seen.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-
-/* "HOST|PORT|PORTS|TRANSPORT|KIND;" of each endpoint, "!LINE;" of each thing skipped. */
-struct seen {
-	char text[2048];
-	char reason[256];
-	char name[64];
-	uint32_t line;
-	size_t used;
-};
-
-static void found(void *ctx, const struct endpoint *ep)
-{
-	struct seen *s = ctx;
-	const char *kind = endpoint_kind_name(ep->kind);
-	int n = snprintf(s->text + s->used, sizeof(s->text) - s->used, "%s|%u|%s|%s|%s;", ep->host, ep->port, ep->ports,
-			 ep->transport, kind);
-
-	s->used += (size_t)n;
-	s->line = ep->line;
-	snprintf(s->name, sizeof(s->name), "%s", ep->name);
-}
-
-static void skipped(void *ctx, uint32_t line, const char *reason)
-{
-	struct seen *s = ctx;
-
-	s->used += (size_t)snprintf(s->text + s->used, sizeof(s->text) - s->used, "!%u;", line);
-	snprintf(s->reason, sizeof(s->reason), "%s", reason);
-}
-
-static int parse(const char *bytes, struct seen *s)
-{
-	const struct endpoint_sink sink = { .ctx = s, .found = found, .skipped = skipped };
-
-	memset(s, 0, sizeof(*s));
-	return provider_parse(bytes, strlen(bytes), &sink);
-}
 
 /* One skipped entry of YAML is enough for Mihomo to refuse the file. */
 static int spoilt(const char *want)
@@ -90,20 +53,20 @@ static void each_container_gives_its_endpoints(void **state)
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		struct seen s;
 
-		if (parse(rows[i].bytes, &s) != spoilt(rows[i].want) || strcmp(s.text, rows[i].want) != 0)
+		if (seen_parse(rows[i].bytes, strlen(rows[i].bytes), &s) != spoilt(rows[i].want) ||
+		    strcmp(s.text, rows[i].want) != 0)
 			fail_msg("%s: %s (%s)", rows[i].what, s.text, s.reason);
 	}
 }
 
 static void a_bad_entry_is_skipped_with_its_line_and_the_others_go_on(void **state)
 {
+	static const char text[] =
+		"proxies:\n- {server: a.example}\n-\n  server:\n  port: 1\n- {name: last, server: b.example}\n";
 	struct seen s;
 	(void)state;
 
-	assert_int_equal(
-		parse("proxies:\n- {server: a.example}\n-\n  server:\n  port: 1\n- {name: last, server: b.example}\n",
-		      &s),
-		1);
+	assert_int_equal(seen_parse(text, strlen(text), &s), 1);
 	assert_string_equal(s.text, "a.example|0||tcp|server;!4;b.example|0||tcp|server;");
 	assert_string_equal(s.reason, "no server");
 	assert_string_equal(s.name, "last");
@@ -128,9 +91,33 @@ static void what_is_no_provider_is_refused_with_a_reason(void **state)
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		struct seen s;
 
-		assert_int_equal(parse(rows[i].bytes, &s), -EINVAL);
+		assert_int_equal(seen_parse(rows[i].bytes, strlen(rows[i].bytes), &s), -EINVAL);
 		if (strncmp(s.reason, rows[i].reason, strlen(rows[i].reason)) != 0)
 			fail_msg("%s: %s", rows[i].bytes, s.reason);
+	}
+}
+
+/* Reasons go into logs. */
+static void no_reason_tells_what_may_be_a_secret(void **state)
+{
+	static const char *const rows[] = {
+		"proxies: [{server: 'https://a.example/sub?token=hunter2'}]",
+		"proxies: [{server: 'hunter2@a.example'}]",
+		"proxies: [{server: a.example, port: '443/?p=hunter2'}]",
+		"proxies: [{server: a.example, password: *hunter2}]",
+		"hunter2 https://a.example\n",
+		"token=hunter2://a.example\nss://YTpi@a.example:1\n",
+		"ss://hunter2@\nvless://hunter2@a.example:hunter2\n",
+	};
+	(void)state;
+
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct seen s;
+
+		print_message("%s\n", rows[i]);
+		(void)seen_parse(rows[i], strlen(rows[i]), &s);
+		assert_non_null(strchr(s.text, '!'));
+		assert_null(strstr(s.reason, "hunter2"));
 	}
 }
 
@@ -187,6 +174,7 @@ int main(void)
 		cmocka_unit_test(each_container_gives_its_endpoints),
 		cmocka_unit_test(a_bad_entry_is_skipped_with_its_line_and_the_others_go_on),
 		cmocka_unit_test(what_is_no_provider_is_refused_with_a_reason),
+		cmocka_unit_test(no_reason_tells_what_may_be_a_secret),
 		cmocka_unit_test(hosts_and_ports_come_apart),
 	};
 

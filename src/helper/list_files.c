@@ -1,0 +1,310 @@
+#include "helper/list.h"
+
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clashsup/io.h"
+#include "helper/extract.h"
+#include "helper/helper.h"
+#include "parse/feed/dialer.h"
+#include "parse/feed/mihomo_yaml.h"
+#include "parse/feed/provider.h"
+#include "parse/json_text.h"
+
+void check_memory(const void *p)
+{
+	if (p)
+		return;
+	fprintf(stderr, "clashsup-helper: out of memory\n");
+	exit(1);
+}
+
+void *list_grow(void *array, size_t n, size_t *cap, size_t size)
+{
+	if (n == *cap) {
+		*cap = n ? n * 2 : 64;
+		array = reallocarray(array, *cap, size);
+		check_memory(array);
+	}
+	return array;
+}
+
+void text_begin(struct text *t)
+{
+	t->to = open_memstream(&t->bytes, &t->len);
+	check_memory(t->to);
+}
+
+void text_end(struct text *t)
+{
+	check_memory(fclose(t->to) == 0 ? t->bytes : NULL);
+}
+
+void text_print(FILE *out, const struct text *t, bool json)
+{
+	fwrite(t->bytes, 1, json && t->len ? t->len - 1 : t->len, out);
+}
+
+/* ---- one endpoint ---- */
+
+/* What is not UTF-8 becomes U+FFFD: no JSON could hold it. */
+static void add_text(cJSON *o, const char *key, const char *text)
+{
+	cleanup_free char *clean = malloc(3 * strlen(text) + 1);
+	char *to = clean;
+
+	check_memory(clean);
+	while (*text) {
+		size_t len = utf8_length(text);
+
+		to = len ? mempcpy(to, text, len) : mempcpy(to, "\xef\xbf\xbd", 3);
+		text += len ? len : 1;
+	}
+	*to = '\0';
+	check_memory(cJSON_AddStringToObject(o, key, clean));
+}
+
+static void add_text_or_null(cJSON *o, const char *key, const char *text)
+{
+	if (text[0])
+		add_text(o, key, text);
+	else
+		check_memory(cJSON_AddNullToObject(o, key));
+}
+
+/* A comma behind each: the last is cut off in the end. */
+static void print_object(FILE *to, cJSON *o)
+{
+	char *text = cJSON_PrintUnformatted(o);
+
+	check_memory(text);
+	fprintf(to, "%s,", text);
+	cJSON_free(text);
+	cJSON_Delete(o);
+}
+
+static void print_json(const struct list *l, const struct endpoint *ep)
+{
+	cJSON *o = cJSON_CreateObject();
+
+	check_memory(o);
+	add_text(o, "host", ep->host);
+	check_memory(ep->port ? cJSON_AddNumberToObject(o, "port", ep->port) : cJSON_AddNullToObject(o, "port"));
+	add_text_or_null(o, "ports", ep->ports);
+	add_text(o, "transport", ep->transport);
+	add_text(o, "kind", endpoint_kind_name(ep->kind));
+	add_text(o, "name", ep->name);
+	add_text_or_null(o, "dialer-proxy", ep->dialer);
+	add_text(o, "file", l->file);
+	check_memory(cJSON_AddNumberToObject(o, "line", ep->line));
+	print_object(l->found.to, o);
+}
+
+/* For a terminal: controls of foreign texts become '?', those beyond ASCII and what is not UTF-8 too. */
+static void print_clean(FILE *out, const char *text)
+{
+	while (*text) {
+		size_t len = utf8_length(text);
+		bool c1 = len == 2 && memcmp(text, "\xc2\x80", 2) >= 0 && memcmp(text, "\xc2\xa0", 2) < 0;
+
+		if (len == 0 || c1 || (unsigned char)*text < ' ' || *text == 0x7f)
+			putc('?', out);
+		else
+			fwrite(text, 1, len, out);
+		text += len ? len : 1;
+	}
+}
+
+static void print_line(const struct list *l, const struct endpoint *ep)
+{
+	FILE *to = l->found.to;
+
+	fputs(strchr(ep->host, ':') ? "[" : "", to);
+	print_clean(to, ep->host);
+	fputs(strchr(ep->host, ':') ? "]" : "", to);
+	if (ep->port)
+		fprintf(to, ":%u", ep->port);
+	fputs(ep->ports[0] ? " ports " : "", to);
+	print_clean(to, ep->ports);
+	fprintf(to, " %s %s %s:%u ", ep->transport, endpoint_kind_name(ep->kind), l->file, ep->line);
+	print_clean(to, ep->name);
+	fputs(ep->dialer[0] ? " via " : "", to);
+	print_clean(to, ep->dialer);
+	putc('\n', to);
+}
+
+static void found(void *ctx, const struct endpoint *ep)
+{
+	struct endpoint own = *ep;
+	struct list *l = ctx;
+
+	if (l->provider)
+		mihomo_override(l->provider, &own);
+	if (!l->json) {
+		print_line(l, &own);
+		return;
+	}
+	print_json(l, &own);
+	if (!dialers_direct(NULL, own.dialer))
+		return; /* what is reached through another proxy would not be in the set */
+	l->hosts = list_grow(l->hosts, l->n_hosts, &l->cap_hosts, sizeof(*l->hosts));
+	l->hosts[l->n_hosts] = strdup(own.host);
+	check_memory(l->hosts[l->n_hosts]);
+	extract_fold(l->hosts[l->n_hosts++]);
+}
+
+static void skipped(void *ctx, uint32_t line, const char *reason)
+{
+	struct list *l = ctx;
+	cJSON *o;
+
+	if (!l->json) {
+		fprintf(stderr, "%s:%u: skipped: ", l->file, line);
+		print_clean(stderr, reason);
+		putc('\n', stderr);
+		return;
+	}
+	o = cJSON_CreateObject();
+	check_memory(o);
+	add_text(o, "file", l->file);
+	check_memory(cJSON_AddNumberToObject(o, "line", line));
+	add_text(o, "reason", reason);
+	print_object(l->skipped.to, o);
+}
+
+/* ---- the files ---- */
+
+struct inline_entries {
+	struct list *list;
+	struct doc *doc;
+	const struct endpoint_sink *sink;
+};
+
+static void pass_over(void *ctx, struct doc *d, struct doc_node *element)
+{
+	(void)ctx;
+	(void)d;
+	(void)element;
+}
+
+static void read_payload(void *ctx, const struct mihomo_provider *p)
+{
+	const struct inline_entries *in = ctx;
+
+	in->list->provider = p;
+	provider_entries(in->doc, p->payload, in->sink);
+	in->list->provider = NULL;
+}
+
+/* A whole config may be given: the inline entries of its providers count too. */
+static void read_payloads(struct list *l, const char *bytes, size_t len, const struct endpoint_sink *sink)
+{
+	const struct doc_stream proxies = { "proxies", pass_over, NULL }; /* told by provider_parse */
+	struct inline_entries in = { .list = l, .sink = sink };
+	uint32_t line;
+
+	if (doc_load_stream(&in.doc, bytes, len, &proxies, &line, NULL) < 0)
+		return;
+	mihomo_providers(in.doc, "", read_payload, &in);
+	doc_free(in.doc);
+}
+
+/* Standard input may be a pipe, which io_slurp refuses. */
+static int read_stdin(char **out, size_t *len_out, struct err *e)
+{
+	size_t len = 0, cap = 0;
+	char *buf = NULL;
+
+	for (;;) {
+		ssize_t n;
+
+		if (len + 1 >= cap) {
+			cap = cap ? cap * 2 : 65536;
+			buf = reallocarray(buf, cap, 1);
+			check_memory(buf);
+		}
+		n = io_read(STDIN_FILENO, buf + len, cap - len - 1);
+		if (n <= 0 || (len += (size_t)n) > HELPER_FILE_MAX) {
+			*out = buf;
+			*len_out = len;
+			return n == 0 ? 0 : err_set(e, n < 0 ? (int)-n : EFBIG, "standard input cannot be read whole");
+		}
+	}
+}
+
+static void forget_document(struct list *l)
+{
+	while (l->n_hosts > 0)
+		free(l->hosts[--l->n_hosts]);
+	text_end(&l->found);
+	free(l->found.bytes);
+}
+
+/* What the resolver may be told of is bounded. */
+static void tell_host(struct list *l, const char *host)
+{
+	struct wire_record r = { .type = WIRE_ADDRESS };
+
+	r.u.address.source = LIST_SOURCE;
+	if (addr_parse(host, &r.u.address.addr) == 0) {
+		if (addr_is_special(&r.u.address.addr))
+			return;
+	} else if (l->resolve) {
+		r = (struct wire_record){ .type = WIRE_NAME };
+		r.u.name.source = LIST_SOURCE;
+		r.u.name.families = ENDPOINT_ANY_FAMILY;
+		r.u.name.host = host;
+	} else {
+		return;
+	}
+	if (l->n_told++ < EXTRACT_TARGETS_MAX)
+		emit(&r);
+}
+
+static void take_document(struct list *l)
+{
+	for (size_t i = 0; i < l->n_hosts; i++)
+		tell_host(l, l->hosts[i]);
+	fflush(l->found.to);
+	if (l->json && l->found.len && l->any)
+		putc(',', l->out);
+	l->any |= l->found.len > 0;
+	text_print(l->out, &l->found, l->json);
+	forget_document(l);
+}
+
+static void read_file(struct list *l, const char *path)
+{
+	const struct endpoint_sink sink = { .ctx = l, .found = found, .skipped = skipped };
+	cleanup_free char *bytes = NULL;
+	struct err e = ERR_INIT;
+	size_t len;
+	int r;
+
+	l->file = path;
+	r = strcmp(path, "-") == 0 ? read_stdin(&bytes, &len, &e)
+				   : io_slurp_path(path, HELPER_FILE_MAX, &bytes, &len, &e);
+	if (r < 0) {
+		fprintf(stderr, "clashsup-helper: %s\n", e.msg);
+		l->unread = true;
+		return;
+	}
+	text_begin(&l->found);
+	if (provider_parse(bytes, len, &sink) < 0) { /* it could not be read to its end: nothing counts */
+		forget_document(l);
+		text_begin(&l->found);
+	}
+	read_payloads(l, bytes, len, &sink);
+	take_document(l);
+}
+
+int list_files(struct list *l, char **files)
+{
+	for (; *files; files++)
+		read_file(l, *files);
+	free(l->hosts);
+	return fflush(l->out) == 0 && !ferror(l->out) ? 0 : -1;
+}
