@@ -2,7 +2,8 @@
  * doc: a YAML document as a tree, with the meaning that Mihomo's reader
  * (go-yaml v3) gives it: block, flow and JSON, anchors, merge keys, the first
  * document only. libyaml judges the syntax; it takes a little more than go-yaml
- * does (duplicate keys, "\/", %YAML 1.2), so that we see a superset.
+ * does (duplicate keys, "\/", %YAML 1.2), so that we see a superset, and refuses a
+ * comma or a bracket in a tag, which go-yaml takes.
  *
  * The bytes are hostile: what a document may hold and the work of look-ups are
  * bounded, and an alias is a reference, never a copy. A tree lives until doc_free.

@@ -36,7 +36,7 @@ func (a *answer) forms(why, text string) {
 }
 
 // lax makes what go-yaml alone refuses, or takes for part of a key, into what it takes.
-var lax = strings.NewReplacer("%YAML 1.2", "%YAML 1.1", `\/`, "/", "\n\ufeff", "\n")
+var lax = strings.NewReplacer("%YAML 1.2", "%YAML 1.1", `\/`, "/", "\ufeff", "")
 
 // Within braces, go-yaml sees a key begin at a question mark in a plain scalar, and tags go on behind a comma.
 var (
