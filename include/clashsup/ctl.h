@@ -26,7 +26,7 @@
 #define CTL_VERSION 1
 #define CTL_CLIENTS 32
 #define CTL_REQUEST_MAX 4096
-#define CTL_ANSWER_MAX (8 * 1024 * 1024)
+#define CTL_ANSWER_MAX (8 * 1024 * 1024) /* a line, and each part of one */
 #define CTL_IDLE_MS 10000
 
 enum ctl_cmd {
@@ -59,8 +59,13 @@ char *ctl_answer_error(const char *sentence);
 
 struct ctl;
 
-/* Returns the answer line (malloc'ed, without newline); NULL closes the client. Must not call ctl_close. */
-typedef char *(*ctl_handler_fn)(void *ctx, const struct ctl_request *request);
+/*
+ * Returns the answer line (malloc'ed, without newline); NULL closes the client.
+ * A long one is told in parts: *cursor is 0 at first; while the handler leaves
+ * another number there, it is called again with it when the part has been taken.
+ * Must not call ctl_close.
+ */
+typedef char *(*ctl_handler_fn)(void *ctx, const struct ctl_request *request, size_t *cursor);
 
 /*
  * Binds `path` (a stale socket there is replaced; its directory is made, 0755),

@@ -3,14 +3,16 @@
  * may leave. Pure: time is an argument, nothing is read or written.
  *
  * An entry is (address, source, host): `source` and `host` are hashes which the
- * extractor makes (host 0 = the address stood there literally). The set of the
- * kernel is the union of all entries' addresses.
+ * extractor makes (source is never 0; host 0 = the address stood there literally).
+ * The set of the kernel is the union of all entries' addresses.
  *
  * A run grows the ledger at once. Entries leave only when their source was read
  * completely in that run and did not name them: literals at once; resolved ones
  * at once if their host is gone or answered otherwise, after `grace_ms` if their
  * host did not resolve this time, and not at all if it was not asked. Entries of
  * a source that the run did not meet leave when the run as a whole was complete.
+ * What Mihomo was seen to dial has an entry of source 0, which no run tells: it
+ * leaves when a source names the address too, or `grace_ms` after it was last seen.
  *
  * No call takes longer than about 2 ms with LEDGER_MAX entries: what may be
  * long is done slice by slice, a call each.
@@ -55,6 +57,12 @@ int ledger_add(struct ledger *l, const struct addr *a, uint32_t source, uint32_t
  * an entry that is there stays as it is. As ledger_add.
  */
 int ledger_restore(struct ledger *l, const struct addr *a, uint32_t source, uint32_t host, int64_t seen_ms);
+
+/* Mihomo dials this address: an entry of source 0, unless a source names it. As ledger_add. */
+int ledger_dialled(struct ledger *l, const struct addr *a, int64_t now_ms);
+
+/* Does a source name it? */
+bool ledger_named(const struct ledger *l, const struct addr *a);
 
 /* This host of this source did not resolve in this run. 0, -ENOMEM, -ENOSPC. */
 int ledger_unresolved(struct ledger *l, uint32_t source, uint32_t host);

@@ -80,7 +80,7 @@ struct wire_record {
 		} setting;
 		struct {
 			struct addr addr;
-			uint32_t source, host; /* hashes, host 0 = literal */
+			uint32_t source, host; /* hashes; source is never 0, host 0 = literal */
 			uint32_t ttl_s;	       /* of the answer; 0 for a literal */
 		} address;
 		struct {

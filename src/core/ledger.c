@@ -8,6 +8,7 @@
 
 #define SLICE 2048	    /* slots that one call looks at, and at most one shard more */
 #define RUN_MAX 0x7fffffffu /* runs are counted in 31 bits */
+#define WITNESS 0	    /* the source of what Mihomo was seen to dial */
 #define MARKS_MAX 0x50000u  /* every host unresolved, every other one fresh, and all sources */
 
 /* How a slot's key begins. An address that many hosts have is one member. */
@@ -157,6 +158,19 @@ int ledger_add(struct ledger *l, const struct addr *a, uint32_t source, uint32_t
 	return r;
 }
 
+bool ledger_named(const struct ledger *l, const struct addr *a)
+{
+	const struct entry witness = { .at = { 1, *a }, .source = WITNESS };
+	const struct member *m = table_find(&l->members, &witness.at);
+
+	return m && m->entries > (table_find(&l->entries, &witness) ? 1 : 0);
+}
+
+int ledger_dialled(struct ledger *l, const struct addr *a, int64_t now_ms)
+{
+	return ledger_named(l, a) ? 0 : ledger_add(l, a, WITNESS, 0, now_ms, 0);
+}
+
 int ledger_restore(struct ledger *l, const struct addr *a, uint32_t source, uint32_t host, int64_t seen_ms)
 {
 	struct entry *e;
@@ -210,7 +224,9 @@ static bool entry_stays(const struct ledger *l, const struct entry *e)
 	const struct verdict *v = &l->verdict;
 
 	if (!v->trusted)
-		return !e->born || e->run != l->run;
+		return !e->born || e->run != l->run || e->source == WITNESS;
+	if (e->source == WITNESS)
+		return !ledger_named(l, &e->at.addr) && v->now_ms - e->seen_ms < v->grace_ms;
 	if (e->run == l->run || marked(l, MARK_PARTLY, e->source, 0))
 		return true;
 	if (!marked(l, MARK_WHOLE, e->source, 0))

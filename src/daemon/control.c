@@ -1,4 +1,4 @@
-#include <cjson/cJSON.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,7 +41,8 @@ static void report_net(const struct supervisor *s, struct report *r)
 						    : net_state_name(s->machine.life.net);
 
 		snprintf(r->tproxy.family[f], REPORT_TEXT, "%s", in ? "armed" : why);
-		r->ipset.count[f] = s->servers.on ? ledger_count(s->servers.ledger, (enum ip_family)f) : 0;
+		r->ipset.count[f] =
+			s->servers.on && s->servers.family[f] ? ledger_count(s->servers.ledger, (enum ip_family)f) : 0;
 	}
 	snprintf(r->iptables_note, sizeof(r->iptables_note), "%s", s->net.fault[0] ? s->net.fault : "ok");
 	r->ipset.name = s->settings->ipset.name;
@@ -114,52 +115,60 @@ static char *answer_status(const struct supervisor *s, bool privileged)
 }
 
 struct ip_list {
-	cJSON *array; /* in no order */
-	bool whole;   /* false: out of memory on the way */
+	FILE *out;
+	const char *between;
 };
 
 static void add_ip(void *ctx, const struct addr *a, bool enters)
 {
 	struct ip_list *list = ctx;
 	char text[ADDR_TEXT];
-	cJSON *item = cJSON_CreateString(addr_text(a, text));
 	(void)enters;
 
-	if (!cJSON_AddItemToArray(list->array, item)) {
-		cJSON_Delete(item);
-		list->whole = false;
-	}
+	fprintf(list->out, "%s\"%s\"", list->between, addr_text(a, text));
+	list->between = ",";
 }
 
-/* A shortened list would look like the whole one: rather none. */
-static char *answer_ips(const struct supervisor *s)
+_Static_assert(LEDGER_MAX *(INET6_ADDRSTRLEN + sizeof("\"\",")) < CTL_ANSWER_MAX, "all addresses are an answer");
+
+/* In no order, a slice a part. A shortened list would look like the whole one: rather none. */
+static char *answer_ips(const struct supervisor *s, size_t *cursor)
 {
-	cJSON *o = cJSON_CreateObject();
-	struct ip_list list = { .whole = true };
-	size_t cursor = 0;
+	struct ip_list list = { .between = *cursor ? "," : "" };
 	char *text = NULL;
+	size_t len;
+	bool more, whole;
 
-	if (cJSON_AddNumberToObject(o, "version", CTL_VERSION) && cJSON_AddBoolToObject(o, "ok", true))
-		list.array = cJSON_AddArrayToObject(o, "ips");
-	while (list.array && s->servers.on && ledger_each(s->servers.ledger, &cursor, add_ip, &list))
-		;
-	if (list.array && list.whole)
-		text = cJSON_PrintUnformatted(o);
-	cJSON_Delete(o);
-	return text ? text : ctl_answer_error("out of memory");
+	if (*cursor && !s->servers.on)
+		return NULL;
+	list.out = open_memstream(&text, &len);
+	if (!list.out)
+		return NULL;
+	if (!*cursor)
+		fprintf(list.out, "{\"version\":%d,\"ok\":true,\"ips\":[", CTL_VERSION);
+	more = s->servers.on && ledger_each(s->servers.ledger, cursor, add_ip, &list);
+	if (!more) {
+		*cursor = 0;
+		fputs("]}", list.out);
+	}
+	whole = !ferror(list.out);
+	if (fclose(list.out) == 0 && whole)
+		return text;
+	free(text);
+	return NULL;
 }
 
-char *control_handle(void *ctx, const struct ctl_request *request)
+char *control_handle(void *ctx, const struct ctl_request *request, size_t *cursor)
 {
 	struct supervisor *s = ctx;
 
 	if (s->shutting_down && request->cmd != CTL_STATUS && request->cmd != CTL_SHUTDOWN)
-		return ctl_answer_error("clashsup is shutting down");
+		return *cursor ? NULL : ctl_answer_error("clashsup is shutting down");
 	switch (request->cmd) {
 	case CTL_STATUS:
 		return answer_status(s, request->privileged);
 	case CTL_IPS:
-		return answer_ips(s);
+		return answer_ips(s, cursor);
 	case CTL_START:
 		policy_restart_reset(&s->restart);
 		machine_post(&s->machine, EV_START);

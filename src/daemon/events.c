@@ -219,7 +219,7 @@ static void on_net(void *ctx, enum net_event event)
 		if (!s->recovering && !s->net.failures)
 			log_info(LOG_CLASH, "Empty ipset %s created (will be populated asynchronously)",
 				 s->settings->ipset.name);
-		servers_on(&s->servers);
+		servers_on(&s->servers, s->net.family);
 		return;
 	}
 	if (event == NET_EV_REMOVED)
@@ -305,9 +305,7 @@ static void adopt(struct supervisor *s, const struct config_facts *facts)
 	s->facts.n_watch = 0;
 	s->mihomo.port = facts->port;
 	s->mihomo.patch_port = facts->patch_port;
-	memcpy(s->servers.fake, facts->fake, sizeof(s->servers.fake));
-	s->servers.n_fake = facts->n_fake;
-	s->servers.read &= facts->unchanged;
+	servers_adopt(&s->servers, facts->fake, facts->n_fake, !facts->unchanged);
 	watch_config(s, facts);
 }
 
@@ -341,8 +339,10 @@ static void on_checked(void *ctx, const struct config_facts *facts, const char *
 		machine_post(&s->machine, EV_CHECK_OK);
 	if (anew || s->machine.life.tproxy != (s->settings->tproxy.mode == MODE_TPROXY))
 		machine_post(&s->machine, EV_UNREADY); /* ready anew when the listener is there */
-	if (s->settings->tproxy.mode == MODE_TPROXY && !s->machine.life.tproxy)
+	if (s->settings->tproxy.mode == MODE_TPROXY && !s->machine.life.tproxy) {
+		servers_extract(&s->servers, SERVERS_START); /* it runs already: no start will do so */
 		machine_mode(&s->machine, true);
+	}
 }
 
 static void on_file(void *ctx, const char *path)

@@ -14,8 +14,13 @@
 
 enum { SET_SERVERS, SET_RESERVED, SET_LEASE, SETS };
 
+/*
+ * With room for all from the start (8 bytes a place): where the kernel lets a set
+ * grow it waits for all CPUs, 20 ms and more, and the loop with it.
+ */
 static const char *const set_type[SETS][IP_FAMILIES] = {
-	[SET_SERVERS] = { "hash:ip family inet maxelem 131072", "hash:ip family inet6 maxelem 131072" },
+	[SET_SERVERS] = { "hash:ip family inet hashsize 65536 maxelem 131072",
+			  "hash:ip family inet6 hashsize 65536 maxelem 131072" },
 	[SET_RESERVED] = { "hash:net family inet", "hash:net family inet6" },
 	[SET_LEASE] = { LEASE_SET_TYPE_V4, LEASE_SET_TYPE_V6 },
 };

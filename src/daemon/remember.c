@@ -78,9 +78,8 @@ static void over(struct remember *r, const char *why)
 {
 	lastgood_free(&r->file);
 	r->state = REMEMBER_IDLE;
-	if (!why[0])
-		r->saved_ms = r->began_ms;
-	else if (strncmp(why, r->warning, sizeof(r->warning) - 1) != 0)
+	r->saved_ms = why[0] ? NEVER : r->began_ms; /* what failed is tried again behind the next run */
+	if (why[0] && strncmp(why, r->warning, sizeof(r->warning) - 1) != 0)
 		log_warn(LOG_PROXY_IPS,
 			 "cannot save the last good addresses, the file stays as it is: %s (see [state] dir)", why);
 	snprintf(r->warning, sizeof(r->warning), "%s", why);

@@ -17,10 +17,6 @@
 #define PAUSE_MAX_MS 60000 /* ... which is twenty times what the last one took, up to this */
 #define PAUSE_FACTOR 20
 
-/* What Mihomo dials without a source that names it: an entry of this source, kept for `grace`. */
-#define DIALLED_SOURCE 1
-#define DIALLED_HOST 1
-
 static struct report_time now(void)
 {
 	return (struct report_time){ clock_wall_ms(), clock_ms() };
@@ -38,9 +34,9 @@ static void learn_own(struct servers *s)
 {
 	struct ifaddrs *list;
 
-	s->n_own = 0;
 	if (getifaddrs(&list) < 0)
-		return;
+		return; /* those of before are a better guess than none */
+	s->n_own = 0;
 	for (const struct ifaddrs *i = list; i && s->n_own < SERVERS_OWN_MAX; i = i->ifa_next) {
 		const void *at = i->ifa_addr;
 
@@ -81,7 +77,7 @@ static void queue_put(void *ctx, const struct addr *a, bool enters)
 	struct servers *s = ctx;
 
 	/* what is known goes in with the sets; what an earlier life knew may be ours by now */
-	if (!s->on || (enters && no_server(s, a)))
+	if (!s->on || !s->family[a->family] || (enters && no_server(s, a)))
 		return;
 	changes_put(&s->changes, a, enters);
 	queue_start(s);
@@ -156,7 +152,7 @@ static void distrust(struct servers *s, const char *what)
 	snprintf(s->warning, sizeof(s->warning), "the extractor sent %.200s", what);
 	helper_abandon(s->helper);
 	s->helper = NULL;
-	s->refused = true;
+	s->whole = false;
 	ledger_rollback(s->ledger);
 	sweep(s);
 }
@@ -168,8 +164,9 @@ static void take_address(struct servers *s, const struct wire_record *r)
 	char text[ADDR_TEXT], what[128];
 	int n;
 
-	if (addr_is_special(a)) {
-		snprintf(what, sizeof(what), "the forbidden address %s", addr_text(a, text));
+	if (addr_is_special(a) || !r->u.address.source) {
+		snprintf(what, sizeof(what), "the forbidden address %s, source %u", addr_text(a, text),
+			 r->u.address.source);
 		distrust(s, what);
 		return;
 	}
@@ -180,8 +177,8 @@ static void take_address(struct servers *s, const struct wire_record *r)
 	n = ledger_add(s->ledger, a, r->u.address.source, r->u.address.host, now_ms, due_ms);
 	if (n == 1)
 		queue_change(s, a, true);
-	else if (n < 0)
-		log_error(LOG_PROXY_IPS, "%s is left out: %s", addr_text(a, text),
+	else if (n < 0 && !s->left_out++) /* once a run */
+		log_error(LOG_PROXY_IPS, "%s and what follows are left out: %s", addr_text(a, text),
 			  n == -ENOSPC ? "more addresses than the ledger takes" : "out of memory");
 }
 
@@ -204,8 +201,6 @@ static void on_record(void *ctx, const struct wire_record *r)
 {
 	struct servers *s = ctx;
 
-	if (s->refused)
-		return;
 	switch (r->type) {
 	case WIRE_ADDRESS:
 		take_address(s, r);
@@ -248,7 +243,7 @@ static void say_result(const struct servers *s)
 	size_t count = known(s);
 	bool changed = s->changed || count != s->before;
 
-	if (s->why == SERVERS_START)
+	if (s->why == SERVERS_START || !s->on)
 		return;
 	if (s->why <= SERVERS_CLOCK) {
 		if (!changed)
@@ -269,17 +264,18 @@ static void say_result(const struct servers *s)
 }
 
 /* When the next answer has lived its TTL, or is missing; the pause is long where a run is. */
-static void plan_next(struct servers *s, bool good)
+static void plan_next(struct servers *s)
 {
+	bool good = s->whole && !s->summary.unresolved;
 	int64_t now_ms = s->last.mono_ms, next = ledger_next_due(s->ledger, s->began_ms);
 	int64_t pause = s->duration_ms * PAUSE_FACTOR;
 
 	pause = pause < PAUSE_MS ? PAUSE_MS : pause > PAUSE_MAX_MS ? PAUSE_MAX_MS : pause;
-	if (good && !s->summary.unresolved)
+	if (good)
 		s->retry_ms = PAUSE_MS;
 	else if (next > now_ms + s->retry_ms)
 		next = now_ms + s->retry_ms;
-	if (!good || s->summary.unresolved)
+	if (!good)
 		s->retry_ms = s->retry_ms * 2 < s->setup.settings->extract.interval_ms
 				      ? s->retry_ms * 2
 				      : s->setup.settings->extract.interval_ms;
@@ -306,25 +302,53 @@ bool servers_saving(struct servers *s)
 	return remember_busy(&s->remember);
 }
 
+static void count_missed(struct servers *s, const struct addr *a)
+{
+	char text[ADDR_TEXT];
+
+	s->missed++;
+	log_info(LOG_PROXY_IPS, "Mihomo dials %s, which no source names: added", addr_text(a, text));
+}
+
+/* A run that has read all and asked for names: what was dialled and is not named now was missed. */
+static void judge_unsure(struct servers *s)
+{
+	for (size_t i = 0; i < s->n_unsure; i++) {
+		if (!ledger_named(s->ledger, &s->unsure[i]))
+			count_missed(s, &s->unsure[i]);
+	}
+	s->n_unsure = 0;
+}
+
+/* A run in hand came to nothing: what it should have read and asked for is still to be. */
+static void owe(struct servers *s)
+{
+	s->read = false;
+	s->anew = true;
+}
+
 /* Behind a run, however it ended. */
 static void finish_run(struct servers *s)
 {
-	bool good = s->whole && !s->refused;
 	enum servers_why next = s->next;
 
-	if (good) {
+	if (s->whole) {
 		s->warning[0] = '\0';
-		s->read = true;
-		s->known |= s->why > SERVERS_START;
 		say_result(s);
+		if (s->why > SERVERS_START) {
+			s->known = true;
+			judge_unsure(s);
+		}
 		save(s);
+	} else {
+		owe(s);
 	}
 	s->last = now();
 	s->duration_ms = s->last.mono_ms - s->began_ms;
 	s->next = SERVERS_NO_RUN;
 	memcpy(s->notes_before, s->notes, sizeof(s->notes));
 	s->n_notes_before = s->n_notes;
-	plan_next(s, good);
+	plan_next(s);
 	servers_extract(s, next);
 }
 
@@ -333,14 +357,13 @@ static void on_end(void *ctx, enum helper_end end, const char *why)
 	struct servers *s = ctx;
 
 	s->helper = NULL;
+	if (end == HELPER_OK && !s->whole)
+		why = "it ended without a summary";
 	s->whole = s->whole && end == HELPER_OK;
 	if (!s->whole) {
 		log_error(LOG_CLASH, "Failed to update proxy IPs (will retry in monitoring loop): %s", why);
 		snprintf(s->warning, sizeof(s->warning), "the last extraction failed: %.200s", why);
 	}
-	/* what was seen dialled is named by no source: it stays as a name without an answer does */
-	ledger_source(s->ledger, DIALLED_SOURCE, true);
-	ledger_unresolved(s->ledger, DIALLED_SOURCE, DIALLED_HOST);
 	if (end == HELPER_BAD_RECORD)
 		ledger_rollback(s->ledger);
 	else
@@ -351,10 +374,12 @@ static void on_end(void *ctx, enum helper_end end, const char *why)
 static void begin_run(struct servers *s, enum servers_why why)
 {
 	s->why = why;
-	s->whole = s->changed = s->refused = false;
-	s->n_notes = 0;
+	s->whole = s->changed = false;
+	s->read = true;
+	s->n_notes = s->left_out = 0;
 	s->before = s->known ? known(s) : 0; /* what was there before the first run came with the empty set */
 	s->began_ms = clock_ms();
+	ev_timer_stop(s->loop, &s->due);
 	if (s->changes.lost) { /* what was known and may be missing; there already is fine */
 		s->changes.lost = false;
 		feed(s);
@@ -363,11 +388,22 @@ static void begin_run(struct servers *s, enum servers_why why)
 	ledger_begin(s->ledger);
 }
 
-static enum extraction_names names_of(enum servers_why why)
+static enum extraction_names names_of(struct servers *s)
 {
-	if (why == SERVERS_START)
+	if (s->why == SERVERS_START)
 		return EXTRACT_LITERALS;
-	return why == SERVERS_CLOCK || why == SERVERS_ASKED ? EXTRACT_ALL : EXTRACT_DUE;
+	if (!s->anew && s->why != SERVERS_CLOCK && s->why != SERVERS_ASKED)
+		return EXTRACT_DUE;
+	s->anew = false;
+	return EXTRACT_ALL;
+}
+
+void servers_adopt(struct servers *s, const struct addr_net *fake, size_t n_fake, bool changed)
+{
+	memcpy(s->fake, fake, n_fake * sizeof(s->fake[0]));
+	s->n_fake = n_fake;
+	s->read &= !changed;
+	s->anew |= changed;
 }
 
 void servers_extract(struct servers *s, enum servers_why why)
@@ -377,15 +413,17 @@ void servers_extract(struct servers *s, enum servers_why why)
 
 	if (why == SERVERS_FILES)
 		s->read = false;
-	if (why == SERVERS_NO_RUN || !(s->on || why == SERVERS_START) || (why == SERVERS_START && s->read))
+	if (why == SERVERS_NO_RUN || !(s->on || why == SERVERS_START))
 		return;
 	if (s->helper || s->sweeping) {
 		s->next = why > s->next ? why : s->next;
 		return;
 	}
+	if (why == SERVERS_START && s->read)
+		return;
 	begin_run(s, why);
 	say_start(s);
-	if (extraction_start(&s->helper, &s->setup, names_of(why), s->ledger, &ops, s, &e) < 0) {
+	if (extraction_start(&s->helper, &s->setup, names_of(s), s->ledger, &ops, s, &e) < 0) {
 		s->helper = NULL;
 		on_end(s, HELPER_FAILED, e.msg);
 	}
@@ -393,19 +431,13 @@ void servers_extract(struct servers *s, enum servers_why why)
 
 void servers_dialled(struct servers *s, const struct addr *a)
 {
-	char text[ADDR_TEXT];
-	int n;
-
-	if (!s->on || addr_is_special(a) || no_server(s, a))
-		return;
-	n = ledger_add(s->ledger, a, DIALLED_SOURCE, DIALLED_HOST, clock_ms(), INT64_MAX);
-	if (n != 1)
+	if (!s->on || addr_is_special(a) || no_server(s, a) || ledger_dialled(s->ledger, a, clock_ms()) != 1)
 		return;
 	queue_change(s, a, true);
-	if (!s->known || s->helper)
-		return; /* it may yet be named */
-	s->missed++;
-	log_info(LOG_PROXY_IPS, "Mihomo dials %s, which no source names: added", addr_text(a, text));
+	if (s->known && !s->helper)
+		count_missed(s, a);
+	else if (s->n_unsure < SERVERS_UNSURE) /* it may yet be named */
+		s->unsure[s->n_unsure++] = *a;
 }
 
 /* ---- on and off ---- */
@@ -419,8 +451,9 @@ static void on_timer(struct ev_loop *loop, ev_timer *w, int revents)
 	servers_extract(s, w == &s->due ? SERVERS_DUE : SERVERS_CLOCK);
 }
 
-void servers_on(struct servers *s)
+void servers_on(struct servers *s, const bool family[IP_FAMILIES])
 {
+	memcpy(s->family, family, sizeof(s->family));
 	s->on = s->filling = true;
 	changes_clear(&s->changes);
 	feed(s);
@@ -432,6 +465,8 @@ void servers_off(struct servers *s)
 {
 	s->on = s->filling = s->feeding = false;
 	s->next = SERVERS_NO_RUN;
+	if (s->helper)
+		owe(s);
 	helper_abandon(s->helper);
 	s->helper = NULL;
 	changes_clear(&s->changes); /* a sweep goes on: an entry that is to leave must not come back */
@@ -449,6 +484,7 @@ void servers_forget(struct servers *s)
 	servers_off(s);
 	ledger_clear(s->ledger);
 	s->read = s->known = s->sweeping = false;
+	s->n_unsure = 0;
 }
 
 static void restore(void *ctx, const struct addr *a, uint32_t source, uint32_t host, int64_t seen_ms)

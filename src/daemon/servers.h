@@ -18,6 +18,7 @@
 
 #define SERVERS_OWN_MAX 128 /* addresses of this machine that are looked at */
 #define SERVERS_NOTES 64
+#define SERVERS_UNSURE 64
 
 /* Why a run is wanted. While one is under way, the strongest wish waits. */
 enum servers_why {
@@ -43,23 +44,28 @@ struct servers {
 	enum servers_why why, next; /* of the run in hand; of the one behind it */
 	ev_timer flush, periodic, due;
 
-	struct changes changes; /* what the kernel's sets do not have yet */
-	bool on;		/* the sets exist */
-	bool feeding;		/* the ledger from `cursor` on is still to be queued */
-	bool sweeping;		/* what the last run has told to leave is not all out of the ledger */
+	struct changes changes;	  /* what the kernel's sets do not have yet */
+	bool on;		  /* the sets exist */
+	bool family[IP_FAMILIES]; /* ... of these families */
+	bool feeding;		  /* the ledger from `cursor` on is still to be queued */
+	bool sweeping;		  /* what the last run has told to leave is not all out of the ledger */
 	size_t cursor;
 	bool filling; /* `filled` is still to be told */
-	bool read;    /* no file has changed since the last run that read all */
+	bool read;    /* no file has changed since a run began that has read all, or yet may */
+	bool anew;    /* the config has changed, or a run broke off: the next one asks for all names */
 	bool dirty;   /* the union has changed since it was last to be saved */
 	bool known;   /* a run has come to its end: what Mihomo dials beside it was missed */
 
 	/* of the run in hand */
-	bool changed, refused, whole;
-	size_t before; /* addresses when it began */
+	bool changed, whole;
+	size_t left_out; /* addresses, for want of room */
+	size_t before;	 /* addresses when it began */
 	int64_t began_ms;
 	uint32_t notes[SERVERS_NOTES],
 		notes_before[SERVERS_NOTES]; /* hashes: what is told again and again is told once */
 	size_t n_notes, n_notes_before;
+	struct addr unsure[SERVERS_UNSURE]; /* dialled, and a run may yet name them */
+	size_t n_unsure;
 	struct addr own[SERVERS_OWN_MAX];
 	size_t n_own;
 
@@ -79,11 +85,14 @@ struct servers {
 int servers_init(struct servers *s, struct err *e);
 void servers_deinit(struct servers *s);
 
-/* The sets are there (empty or not): what is known goes in. */
-void servers_on(struct servers *s);
+/* The sets of these families are there (empty or not): what is known goes in. */
+void servers_on(struct servers *s, const bool family[IP_FAMILIES]);
 
 /* The sets are gone: a run in hand changes nothing any more. */
 void servers_off(struct servers *s);
+
+/* A config comes into force: another one, or the same again. */
+void servers_adopt(struct servers *s, const struct addr_net *fake, size_t n_fake, bool changed);
 
 /* Starts a run, or one more behind the one in hand. Without the sets only SERVERS_START runs. */
 void servers_extract(struct servers *s, enum servers_why why);

@@ -87,7 +87,7 @@ void events_watch(struct supervisor *s); /* signals, timers, the log */
 int events_open(struct supervisor *s, struct err *e);
 
 /* control.c: answers one request of the control socket. */
-char *control_handle(void *ctx, const struct ctl_request *request);
+char *control_handle(void *ctx, const struct ctl_request *request, size_t *cursor);
 void supervisor_shutdown(struct supervisor *s);
 void supervisor_set_mode(struct supervisor *s, bool tproxy);
 

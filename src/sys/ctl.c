@@ -31,7 +31,9 @@ struct client {
 	double used; /* ev_now of the last answer, or of the beginning */
 	char *in;    /* INPUT_LEN bytes of ctl->input */
 	size_t in_len;
-	char *out; /* the answer with its newline, NULL = none pending */
+	struct ctl_request request; /* that is being answered */
+	size_t cursor;		    /* 0 = `out` is the end of its answer */
+	char *out;		    /* the answer with its newline, or a part of it; NULL = none pending */
 	size_t out_len, out_sent;
 };
 
@@ -82,36 +84,38 @@ static int client_answer(struct client *c, char *answer)
 	size_t len = answer ? strlen(answer) : 0;
 
 	if (len > CTL_ANSWER_MAX) {
+		c->cursor = 0;
 		free(answer);
 		answer = ctl_answer_error("the answer is larger than its limit");
 		len = answer ? strlen(answer) : 0;
 	}
 	if (!answer)
 		return -ENOMEM;
-	answer[len] = '\n'; /* in the place of its NUL */
 	c->out = answer;
-	c->out_len = len + 1;
+	c->out_len = len;
 	c->out_sent = 0;
+	if (!c->cursor)
+		answer[c->out_len++] = '\n'; /* in the place of its NUL */
 	client_restart_limit(c);
 	return 0;
 }
 
 static char *ask_handler(struct client *c, const char *line, size_t len)
 {
-	struct ctl_request request = { .cmd = CTL_STATUS };
+	struct ctl_request *request = &c->request;
 	struct err e = ERR_INIT;
 
-	if (ctl_parse(line, len, &request, &e) < 0) {
+	if (ctl_parse(line, len, request, &e) < 0) {
 		c->last = true; /* no client of ours: it would only send more */
 		return ctl_answer_error(e.msg);
 	}
-	request.privileged = c->privileged;
-	if (!c->privileged && request.cmd != CTL_STATUS) {
+	request->privileged = c->privileged;
+	if (!c->privileged && request->cmd != CTL_STATUS) {
 		err_set(&e, EPERM, "%s is for root, the supervisor's user and members of control_group",
-			ctl_cmd_name(request.cmd));
+			ctl_cmd_name(request->cmd));
 		return ctl_answer_error(e.msg);
 	}
-	return c->ctl->handler(c->ctl->ctx, &request);
+	return c->ctl->handler(c->ctl->ctx, request, &c->cursor);
 }
 
 static bool client_has_line(const struct client *c)
@@ -161,6 +165,8 @@ static int client_send(struct client *c)
 		return 0;
 	free(c->out);
 	c->out = NULL;
+	if (c->cursor)
+		return client_answer(c, c->ctl->handler(c->ctl->ctx, &c->request, &c->cursor));
 	if (c->last)
 		return -EPIPE;
 	client_restart_limit(c);
@@ -261,6 +267,7 @@ static void client_open(struct ctl *ctl, int fd)
 
 	c->privileged = peer_is_privileged(fd, ctl->group);
 	c->last = false;
+	c->cursor = 0;
 	c->in_len = 0;
 	ev_io_init(&c->io, on_client, fd, EV_READ);
 	ev_timer_init(&c->limit, on_limit, 0., CTL_IDLE_MS / 1e3);

@@ -13,8 +13,9 @@
 #include "clashsup/io.h"
 #include "clashsup/log.h"
 
-#define READ_ROUNDS 16
-#define READ_LEN 16384 /* READ_ROUNDS of these are more than a pipe holds */
+#define READ_LEN 16384
+#define READ_ROUNDS 2	   /* of these a loop turn: a helper that fills its pipe keeps nobody else waiting */
+#define READ_ROUNDS_MAX 16 /* more than a pipe holds */
 #define LINE_MAX_LEN 400
 #define LINES_MAX 64 /* of stderr, a run */
 
@@ -80,7 +81,7 @@ static void on_err(struct ev_loop *loop, ev_io *w, int revents)
 	(void)loop;
 	(void)revents;
 
-	for (int i = 0; i < READ_ROUNDS; i++) {
+	for (int i = 0; i < READ_ROUNDS_MAX; i++) {
 		ssize_t n = io_read(w->fd, buf, sizeof(buf));
 
 		if (n == -EAGAIN)
@@ -116,11 +117,11 @@ static bool take_records(struct helper *h, const uint8_t *data, size_t len)
 	}
 }
 
-static void read_records(struct helper *h)
+static void read_records(struct helper *h, int rounds)
 {
 	uint8_t buf[READ_LEN];
 
-	for (int i = 0; i < READ_ROUNDS; i++) {
+	for (int i = 0; i < rounds; i++) {
 		ssize_t n = io_read(h->out.fd, buf, sizeof(buf));
 
 		if (n == -EAGAIN)
@@ -133,11 +134,11 @@ static void read_records(struct helper *h)
 }
 
 /* False when the helper is freed: its owner abandoned it from within a record. */
-static bool drain_records(struct helper *h)
+static bool drain_records(struct helper *h, int rounds)
 {
 	h->busy = true;
 	if (h->out.fd >= 0)
-		read_records(h);
+		read_records(h, rounds);
 	h->busy = false;
 	if (!h->abandoned)
 		return true;
@@ -150,7 +151,7 @@ static void on_out(struct ev_loop *loop, ev_io *w, int revents)
 	(void)loop;
 	(void)revents;
 
-	(void)drain_records(w->data);
+	(void)drain_records(w->data, READ_ROUNDS);
 }
 
 /* ---- the end ---- */
@@ -199,7 +200,7 @@ static void on_exit_helper(struct proc *p, int status)
 	enum helper_end end;
 	char why[96];
 
-	if (!drain_records(h))
+	if (!drain_records(h, READ_ROUNDS_MAX))
 		return;
 	if (h->err.fd >= 0)
 		on_err(h->reaper->loop, &h->err, EV_READ);

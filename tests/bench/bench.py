@@ -13,22 +13,16 @@ in CLASHSUP_BUILD_DIR; measure an optimised one:
 
 import argparse
 import os
-import re
-import statistics
-import subprocess
 import sys
-import threading
 import time
 
-BENCH = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(os.path.dirname(BENCH), "lib"))
 sys.dont_write_bytecode = True
 
-from house import BUILD, MIHOMO, OTHER4, FirstDirect, House, Supervisor, config, wait_for  # noqa: E402
+from rows import BASELINE_TOP, Baseline, Rows, memory, run_time  # noqa: E402
+from house import BUILD, OTHER4, FirstDirect, House, Supervisor, config  # noqa: E402
 
 # Many connections go straight through Mihomo to .3; the probes go to .2 over the proxy on .8.
 CONFIG = dict(rules=[f"IP-CIDR,{OTHER4}/32,DIRECT", "MATCH,relay"], log="warning")
-BASELINE_TOP = ["tproxy-port: 7893", "allow-lan: true", "external-controller: 127.0.0.1:9090"]
 
 
 def mihomo_config(**kw):
@@ -42,70 +36,6 @@ def thousand():
 
 
 PROVIDER = dict(providers=["nodes: {type: file, path: ./nodes.yaml}"])
-
-
-class Rows:
-    def __init__(self):
-        self.rows = []
-
-    def add(self, what, values, unit="ms", baseline=None, target=""):
-        ours = statistics.median(values)
-        spread = f"{min(values):.2f} .. {max(values):.2f}" if len(values) > 1 else ""
-        theirs = statistics.median(baseline) if baseline else None
-        self.rows.append(
-            (
-                what, f"{ours:.2f} {unit}", spread, f"{theirs:.2f} {unit}" if theirs is not None else "",
-                f"{theirs / ours:.1f} x" if theirs is not None and ours > 0 else "", target,
-            )
-        )
-
-    def show(self):
-        head = ("what", "clashsup", "min .. max", "compared with", "ratio", "target")
-        widths = [max(len(str(row[i])) for row in [head, *self.rows]) for i in range(len(head))]
-        for row in [head, *self.rows]:
-            print("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths)).rstrip(), flush=True)
-
-
-class Baseline:
-    """seed_baseline.py in the router, its lines with their times."""
-
-    def __init__(self, house, text, files=None):
-        self.house = house
-        self.home = os.path.join(house.dir, f"baseline-{time.monotonic_ns()}")
-        os.mkdir(self.home)
-        for name, body in {"config.yaml": text, **(files or {})}.items():
-            with open(os.path.join(self.home, name), "w", encoding="utf-8") as f:
-                f.write(body)
-
-    def __enter__(self):
-        self.lines = []
-        self.process = self.house.popen(
-            "router", sys.executable, os.path.join(BENCH, "seed_baseline.py"), MIHOMO, self.home,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        )
-        self.reader = threading.Thread(target=self._read, daemon=True)
-        self.reader.start()
-        self.pid = int(self.wait(r"^mihomo (\d+)")[1].group(1))
-        return self
-
-    def _read(self):
-        for raw in self.process.stdout:
-            self.lines.append((time.monotonic(), raw.decode()))
-
-    def wait(self, pattern, timeout=60):
-        found = []
-
-        def look():
-            found[:] = [(at, m) for at, text in self.lines if (m := re.search(pattern, text))]
-            return found
-
-        wait_for(look, pattern, timeout)
-        return found[0]
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.wait()
-        self.process.stdout.close()
 
 
 # ---- what is measured ----
@@ -179,26 +109,12 @@ def literals(house, runs, rows):
             begun = sup.wait_log("Extracting proxy server IPs", 20)
             filled = sup.wait_log(r"Updated ipset .* → 1001 IPs|ipset updated successfully", 20, after=begun.index)
             ours.append((filled.at - begun.at) * 1000)
-            rss.append(resident(sup.process.pid))
+            rss.append(memory(sup.process.pid))
     with Baseline(house, mihomo_config(top=BASELINE_TOP, **PROVIDER), files) as base:
         begun = base.wait("Extracting proxy server IPs")[0]
         theirs.append((base.wait("Updated ipset")[0] - begun) * 1000)
     rows.add("1,000 literals in the set, from helper start", ours, baseline=theirs, target="<= 60 ms")
     rows.add("resident memory of the supervisor, 1,000 addresses", rss, "MiB", target="<= 3 MiB")
-
-
-def resident(pid):
-    with open(f"/proc/{pid}/status", encoding="utf-8") as f:
-        return int(re.search(r"VmRSS:\s*(\d+)", f.read()).group(1)) / 1024
-
-
-def run_time(pid):
-    """Nanoseconds on a CPU, all threads."""
-    total = 0
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/schedstat", encoding="utf-8") as f:
-            total += int(f.read().split()[0])
-    return total
 
 
 def probe_helper(house):

@@ -17,6 +17,8 @@
 
 enum { FILE_A = 11 };
 
+static const bool v4_only[IP_FAMILIES] = { [IP_V4] = true };
+
 struct fixture {
 	struct reaper reaper;
 	struct settings settings;
@@ -98,13 +100,13 @@ static void a_queue_without_memory_loses_what_the_next_start_brings_back(void **
 		struct fixture *f = begin();
 
 		fail_allocation(n);
-		servers_on(&f->servers);
+		servers_on(&f->servers, v4_only);
 		failed = allocations_work();
 		assert_in_range(in_the_set(f), failed ? MANY - 1 : MANY, MANY);
 		assert_int_equal(ledger_count(f->servers.ledger, IP_V4), MANY);
 		servers_off(&f->servers);
 		assert_int_equal(ipset_flush(f->ipset, f->settings.ipset.name, NULL), 0);
-		servers_on(&f->servers);
+		servers_on(&f->servers, v4_only);
 		assert_int_equal(in_the_set(f), MANY);
 		end(f);
 	}
@@ -118,11 +120,11 @@ static void without_any_memory_the_set_is_empty_and_nothing_is_forgotten(void **
 	NEED_NETNS(state);
 	f = begin();
 	fail_allocations_after(0);
-	servers_on(&f->servers);
+	servers_on(&f->servers, v4_only);
 	assert_true(allocations_work());
 	assert_int_equal(in_the_set(f), 0);
 	assert_int_equal(ledger_count(f->servers.ledger, IP_V4), MANY);
-	servers_on(&f->servers);
+	servers_on(&f->servers, v4_only);
 	assert_int_equal(in_the_set(f), MANY);
 	end(f);
 }
@@ -144,7 +146,7 @@ static void an_extractor_that_cannot_start_is_told_and_no_address_leaves(void **
 
 	NEED_NETNS(state);
 	f = begin();
-	servers_on(&f->servers);
+	servers_on(&f->servers, v4_only);
 	assert_int_equal(in_the_set(f), MANY);
 	open_before = descriptors();
 	fail_call(CALL_FORK, 0, EAGAIN);

@@ -326,6 +326,24 @@ static void a_full_disk_is_told_once_and_the_old_file_stays(void **state)
 	end(&f);
 }
 
+static void what_a_full_disk_refused_is_saved_behind_the_next_run(void **state)
+{
+	struct fixture f;
+	(void)state;
+
+	begin(&f);
+	add(&f, 0, 5, clock_ms());
+	assert_string_equal(save(&f), "");
+	add(&f, 5, 9, clock_ms());
+	f.remember.program = "false";
+	assert_string_equal(save(&f), "exit status 1");
+	f.remember.program = "/proc/self/exe";
+	remember_save(&f.remember, false);
+	run(&f);
+	assert_int_equal(load(&f, GRACE).n, 9);
+	end(&f);
+}
+
 static void the_largest_ledger_is_saved_and_loaded(void **state)
 {
 	struct fixture f;
@@ -353,6 +371,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_directory_that_cannot_be_is_told_once_until_it_changes),
 		cmocka_unit_test(a_read_only_disk_is_told_once_and_the_old_file_is_loaded),
 		cmocka_unit_test(a_full_disk_is_told_once_and_the_old_file_stays),
+		cmocka_unit_test(what_a_full_disk_refused_is_saved_behind_the_next_run),
 		cmocka_unit_test(the_largest_ledger_is_saved_and_loaded),
 	};
 	int code = child(argc, argv);

@@ -178,10 +178,11 @@ struct server {
 	bool silent;
 };
 
-static char *serve(void *ctx, const struct ctl_request *r)
+static char *serve(void *ctx, const struct ctl_request *r, size_t *cursor)
 {
 	const struct server *s = ctx;
 	char *text = NULL;
+	(void)cursor;
 
 	if (s->silent)
 		return NULL;

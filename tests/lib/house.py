@@ -172,13 +172,13 @@ class House:
 
     # ---- sockets in a namespace ----
 
-    def socket(self, where, family, kind):
+    def socket(self, where, family, kind, proto=0):
         """A socket belongs for ever to the namespace in which it was made."""
         with open("/proc/thread-self/ns/net", "rb") as home, open(self.netns(where), "rb") as there:
             if _libc.setns(there.fileno(), _CLONE_NEWNET):
                 raise OSError(ctypes.get_errno(), "setns")
             try:
-                return socket.socket(family, kind)
+                return socket.socket(family, kind, proto)
             finally:
                 if _libc.setns(home.fileno(), _CLONE_NEWNET):
                     os._exit(70)  # never go on in a wrong namespace

@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -250,6 +251,33 @@ class Files(HouseCase):
         sup = self.armed(config(proxies=proxies))
         sup.wait_members({"45.45.45.8", "45.46.3.2"})
         sup.wait_status(lambda s: s["extract"]["endpoints"] == 3, "all three are counted")
+
+
+class Many(HouseCase):
+    """6,000 addresses: more than the kernel's set would have room for by default, and than a part of an answer holds."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.text, cls.addresses = nodes(6000)
+
+    def room(self):
+        header = self.house.run("router", "ipset", "list", "-t", "clash_proxy_ips")
+        return re.search(r"hashsize (\d+)", header).group(1)
+
+    def test_the_set_does_not_have_to_grow(self):
+        sup = self.armed()
+        before = self.room()
+        sup.write("nodes.yaml", self.text)
+        sup.wait_members(self.addresses | {"45.45.45.8"})
+        self.assertEqual(self.room(), before)
+
+    def test_ips_lists_them_all_once(self):
+        sup = self.armed(files={"nodes.yaml": self.text})
+        sup.wait_members(self.addresses | {"45.45.45.8"})
+        listed = sup.ctl("ips").split()
+        self.assertEqual(len(listed), 6001)
+        self.assertEqual(set(listed), self.addresses | {"45.45.45.8"})
 
 
 class RefreshedByMihomo(HouseCase):

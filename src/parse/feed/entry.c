@@ -35,11 +35,16 @@ static const char *text_or(const struct doc_node *n, const char *otherwise, char
 	return text ? text : otherwise;
 }
 
+static const struct doc_item *elements(const struct doc_node *list)
+{
+	return list && list->kind == DOC_LIST ? list->first : NULL;
+}
+
 static bool is(const struct doc_node *n, const char *word)
 {
 	const char *text = doc_text(n);
 
-	return text && strcasecmp(text, word) == 0;
+	return text && strcmp(text, word) == 0;
 }
 
 /* A text for a reason. What may be of a URL has secrets in it. */
@@ -129,7 +134,10 @@ static void no_server(struct entry *e)
 
 static void hysteria(struct entry *e)
 {
-	if (is(key(e, "protocol"), "faketcp"))
+	char number[DOC_NUMBER_TEXT];
+	bool other = *text_or(key(e, "obfs-protocol"), "", number) != '\0'; /* wins over protocol */
+
+	if (is(key(e, other ? "obfs-protocol" : "protocol"), "faketcp"))
 		e->transport = "tcp";
 	server_with_ports(e);
 }
@@ -146,7 +154,7 @@ static void realm(struct entry *e, struct doc_node *opts)
 		found(e, ENDPOINT_REALM, host, port, "", "tcp");
 	else
 		skip(e, url, "realm-opts: server-url is not a URL");
-	for (const struct doc_item *i = doc_first(doc_find(e->doc, opts, "stun-servers")); i; i = i->next) {
+	for (const struct doc_item *i = elements(doc_find(e->doc, opts, "stun-servers")); i; i = i->next) {
 		text = doc_text(i->value);
 		port = 3478; /* RFC 8489, 8.1 */
 		if (text && hostport_parse(text, host, &port) == 0)
@@ -180,7 +188,7 @@ static void tuic(struct entry *e)
 /* With peers the pair at the top is not used; ip and ipv6 there are inside the tunnel. */
 static void wireguard(struct entry *e)
 {
-	const struct doc_item *peer = doc_first(key(e, "peers"));
+	const struct doc_item *peer = elements(key(e, "peers"));
 
 	if (!peer)
 		plain_server(e);
@@ -192,7 +200,7 @@ static void wireguard(struct entry *e)
 /* The only element h3: HTTP/3 is asked for. */
 static bool is_h3(const struct doc_node *alpn)
 {
-	const struct doc_item *first = doc_first(alpn);
+	const struct doc_item *first = elements(alpn);
 
 	return first && !first->next && is(first->value, "h3");
 }
@@ -297,7 +305,7 @@ static void zerotier(struct entry *e)
 
 	if (!text || *text == '\0' || is(key(e, "tcp-fallback-mode"), "disable"))
 		return;
-	if (hostport_parse(text, host, &port) == 0)
+	if (hostport_parse(text, host, &port) == 0 && port != 0)
 		found(e, ENDPOINT_SERVER, host, port, "", e->transport);
 	else
 		skip(e, relay, "tcp-fallback-relay is not HOST:PORT");
@@ -341,7 +349,11 @@ static const struct outbound {
 
 uint8_t provider_families(const struct doc_node *version)
 {
-	return is(version, "ipv4") ? 1u << IP_V4 : is(version, "ipv6") ? 1u << IP_V6 : ENDPOINT_ANY_FAMILY;
+	const char *text = doc_text(version);
+
+	if (!text || (strcasecmp(text, "ipv4") != 0 && strcasecmp(text, "ipv6") != 0))
+		return ENDPOINT_ANY_FAMILY;
+	return text[3] == '4' ? 1u << IP_V4 : 1u << IP_V6;
 }
 
 /* Types and names are keys that Mihomo reads exactly as written. */

@@ -32,8 +32,8 @@ const char *link_server(struct link *l, const char *name, const char *host, cons
 const char *link_dial(struct link *l, enum endpoint_kind kind, const char *name, const char *host, int64_t port,
 		      const char *ports);
 
-/* What vless and the URL form of vmess share, the name in the fragment. */
-const char *link_v(struct link *l);
+/* What vless and the URL form of vmess share; what makes them dial by UDP differs. */
+const char *link_v(struct link *l, bool (*by_udp)(const struct url_query *q));
 
 const char *link_hysteria(struct link *l);
 const char *link_hysteria2(struct link *l);

@@ -1,6 +1,7 @@
 /* The schemes whose links are base64, at least in part. */
 #include <errno.h>
 #include <string.h>
+#include <strings.h>
 
 #include "parse/feed/base64.h"
 #include "parse/feed/json.h"
@@ -20,6 +21,23 @@ static const char *json_port(const cJSON *port, int64_t *out)
 	return cJSON_IsString(port) && number_int(port->valuestring, out) == 0 ? NULL : "the port is not a number";
 }
 
+static bool is_kcp(const char *network)
+{
+	return strcasecmp(network, "kcp") == 0 || strcasecmp(network, "mkcp") == 0;
+}
+
+static bool by_kcp(const struct url_query *q)
+{
+	return is_kcp(url_get(q, "type"));
+}
+
+static bool json_by_kcp(const cJSON *root)
+{
+	const char *network = json_get_text(root, "net"), *header = json_get_text(root, "type");
+
+	return network && is_kcp(network) && !(header && strcmp(header, "http") == 0);
+}
+
 static const char *json_server(struct link *l, const cJSON *root)
 {
 	const cJSON *add = json_get(root, "add");
@@ -36,6 +54,8 @@ static const char *json_server(struct link *l, const cJSON *root)
 		server = number_float_text(add->valuedouble, number);
 	else if (add && !cJSON_IsNull(add) && !server)
 		return "the server is not text";
+	if (json_by_kcp(root))
+		l->transport = "udp";
 	return link_dial(l, ENDPOINT_SERVER, name, server ? server : "", port, "");
 }
 
@@ -48,7 +68,7 @@ const char *link_vmess(struct link *l)
 
 	if (base64_read_std(l->body, strlen(l->body), l->scratch, &n) < 0) {
 		why = link_url(l);
-		return why ? why : link_v(l);
+		return why ? why : link_v(l, by_kcp);
 	}
 	r = json_object(l->scratch, n, false, &root);
 	if (r < 0)

@@ -27,7 +27,7 @@ const char *link_hysteria(struct link *l)
 		why = link_query(l);
 	if (why)
 		return why;
-	if (strcasecmp(url_get(&l->query, "protocol"), "faketcp") == 0)
+	if (strcmp(url_get(&l->query, "protocol"), "faketcp") == 0)
 		l->transport = "tcp";
 	return link_server(l, l->url.fragment, l->host, l->port, "");
 }
@@ -165,7 +165,7 @@ static bool early_data_is_wrong(const struct url_query *q)
 	       number_decimal(early, &number) < 0;
 }
 
-const char *link_v(struct link *l)
+const char *link_v(struct link *l, bool (*by_udp)(const struct url_query *q))
 {
 	const char *why = link_query(l);
 
@@ -173,7 +173,42 @@ const char *link_v(struct link *l)
 		return why;
 	if (early_data_is_wrong(&l->query))
 		return "ed is not a number";
+	if (by_udp(&l->query))
+		l->transport = "udp";
 	return link_server(l, l->url.fragment, l->host, l->port, "");
+}
+
+static bool by_xhttp(const struct url_query *q)
+{
+	return strcasecmp(url_get(q, "type"), "xhttp") == 0;
+}
+
+/* xhttp over HTTP/3: alpn counts only with TLS, which has many names that end so. */
+static bool by_h3(const struct url_query *q)
+{
+	const char *security = url_get(q, "security");
+	size_t len = strlen(security);
+	bool tls = (len >= 3 && strcasecmp(security + len - 3, "tls") == 0) || strcasecmp(security, "reality") == 0;
+
+	return by_xhttp(q) && tls && strcmp(url_get(q, "alpn"), "h3") == 0;
+}
+
+/* The same of the second server: its own alpn, or else the first's. */
+static bool download_by_h3(const cJSON *settings, bool outer)
+{
+	const char *security = json_get_text(settings, "security");
+	const cJSON *alpn = json_get(json_get(settings, "tlsSettings"), "alpn"), *a;
+	int texts = 0, h3 = 0;
+
+	if (!security || (strcasecmp(security, "tls") != 0 && strcasecmp(security, "reality") != 0))
+		return outer;
+	if (cJSON_IsArray(alpn))
+		cJSON_ArrayForEach(a, alpn)
+		{
+			texts += cJSON_IsString(a);
+			h3 += cJSON_IsString(a) && strcmp(a->valuestring, "h3") == 0;
+		}
+	return texts == 0 ? outer : texts == 1 && h3 == 1;
 }
 
 /* xhttp's `extra` may name a second server, each half of which defaults to the first's. */
@@ -185,7 +220,7 @@ static const char *download(struct link *l)
 	int64_t number;
 	int r;
 
-	if (*extra == '\0' || strcasecmp(url_get(&l->query, "type"), "xhttp") != 0)
+	if (*extra == '\0' || !by_xhttp(&l->query))
 		return NULL;
 	memcpy(l->scratch, extra, strlen(extra) + 1);
 	r = json_object(l->scratch, strlen(l->scratch), true, &root);
@@ -196,6 +231,7 @@ static const char *download(struct link *l)
 	port = json_get(settings, "port");
 	if (cJSON_IsNumber(port) || number_int(l->port, &number) < 0)
 		number = json_cut(port);
+	l->transport = download_by_h3(settings, by_h3(&l->query)) ? "udp" : "tcp";
 	if ((host && *host) || cJSON_IsNumber(port))
 		why = link_dial(l, ENDPOINT_DOWNLOAD, l->url.fragment, host && *host ? host : l->host, number, "");
 	cJSON_Delete(root);
@@ -213,7 +249,7 @@ const char *link_vless(struct link *l)
 	if (base64_read_std(authority, strlen(authority), l->scratch, &n) == 0)
 		memcpy(authority, l->scratch, n + 1);
 	url_split(authority, &l->host, &l->port);
-	why = link_v(l);
+	why = link_v(l, by_h3);
 	if (!why || why == link_no_host || why == link_no_range) /* Mihomo has it, and dials the second alone */
 		other = download(l);
 	return why && other != link_no_memory ? why : other;

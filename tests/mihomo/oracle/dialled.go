@@ -19,6 +19,8 @@ type endpoint struct {
 	Name  string `json:"name"`
 	// The proxy through which it is dialled, not from this host.
 	Dialer string `json:"dialer-proxy"`
+	// "tcp" or "udp".
+	Transport string `json:"transport"`
 }
 
 // What adapter/parser.go makes of each type.
@@ -92,6 +94,9 @@ func dialled(mapping map[string]any) (f found) {
 	dialer := reflect.ValueOf(option).Elem().FieldByName("DialerProxy").String()
 	for _, e := range addresses(option) {
 		e.Name, e.Dialer = name, dialer
+		if e.Transport == "" {
+			e.Transport = transport(option)
+		}
 		host := strings.TrimSuffix(strings.TrimPrefix(e.Host, "["), "]")
 		if possible(e) {
 			f.dialled = append(f.dialled, e)
@@ -154,12 +159,14 @@ func addresses(option any) []endpoint {
 		}
 	case *outbound.VlessOption:
 		if down := o.XHTTPOpts.DownloadSettings; down != nil && o.Network == "xhttp" {
-			return append(download(server, down), server)
+			return append(download(server, down, o.ALPN), server)
 		}
 	case *outbound.MieruOption:
 		server.Ports = o.PortRange
 	case *outbound.TailscaleOption: // without one it is the vendor's
 		return ofURL("server", o.ControlURL)
+	case *outbound.ZeroTierOption: // without one it is the vendor's too
+		return relay(o)
 	case *plainOption:
 		server.Ports = o.Ports
 	}
@@ -212,11 +219,14 @@ func peers(list []outbound.WireGuardPeerOption) (endpoints []endpoint) {
 }
 
 // download is told only where it differs from the first pair by a key of its own.
-func download(server endpoint, down *outbound.XHTTPDownloadSettings) []endpoint {
+func download(server endpoint, down *outbound.XHTTPDownloadSettings, alpn []string) []endpoint {
 	if down.Server == nil && down.Port == nil {
 		return nil
 	}
-	server.Kind = "download"
+	if down.ALPN != nil {
+		alpn = *down.ALPN
+	}
+	server.Kind, server.Transport = "download", udpUnless(!h3(alpn))
 	if down.Server != nil {
 		server.Host = *down.Server
 	}
@@ -234,10 +244,19 @@ func realm(opts outbound.Hysteria2RealmOption) []endpoint {
 			host, port = server, "3478"
 		}
 		if n, err := strconv.ParseUint(port, 10, 16); err == nil {
-			endpoints = append(endpoints, endpoint{Kind: "stun", Host: host, Port: int(n)})
+			endpoints = append(endpoints, endpoint{Kind: "stun", Host: host, Port: int(n), Transport: "udp"})
 		}
 	}
 	return endpoints
+}
+
+func relay(o *outbound.ZeroTierOption) []endpoint {
+	host, port, err := net.SplitHostPort(o.TCPFallbackRelay)
+	n, portErr := strconv.ParseUint(port, 10, 16)
+	if err != nil || portErr != nil || o.TCPFallbackMode == "disable" {
+		return nil
+	}
+	return []endpoint{{Kind: "server", Host: host, Port: int(n)}}
 }
 
 func ofURL(kind, text string) []endpoint {
@@ -253,7 +272,7 @@ func ofURL(kind, text string) []endpoint {
 	if err != nil {
 		return nil
 	}
-	return []endpoint{{Kind: kind, Host: u.Hostname(), Port: n}}
+	return []endpoint{{Kind: kind, Host: u.Hostname(), Port: n, Transport: "tcp"}}
 }
 
 // possible is false for what no dial comes of: component/dialer splits the two again and asks the system for that port.

@@ -56,11 +56,19 @@ func utf8(bytes []byte) string {
 	return string(utf16.Decode(units))
 }
 
-var ends = regexp.MustCompile(`[}\]]|[\r\n](---|\.\.\.)\s|[\r\n][^\s#]`)
+// Where a first document may end; an indented one also does at a line that is not.
+var (
+	ends         = regexp.MustCompile(`[}\]]|[\r\n](---|\.\.\.)\s`)
+	indentedEnds = regexp.MustCompile(`[}\]]|[\r\n][^\s#]`)
+)
 
 // first is the first document alone: go-yaml looks two tokens further.
 func first(text string) string {
-	for _, end := range ends.FindAllStringIndex(text, -1) {
+	may := ends
+	if strings.HasPrefix(text, " ") {
+		may = indentedEnds
+	}
+	for _, end := range may.FindAllStringIndex(text, -1) {
 		var document yaml.Node
 		begin := text[:end[0]+1]
 		if yaml.Unmarshal([]byte(begin), &document) != nil || len(document.Content) == 0 {
@@ -87,19 +95,19 @@ func unwrapped(bytes []byte) string {
 
 // tree reads the nodes, which repeated keys, wrong types and other names do not stop.
 func (a *answer) tree(why string, root *yaml.Node) {
-	for _, first := range []bool{true, false} {
+	for _, take := range choices {
 		for i := 0; i < len(root.Content); i += 2 {
 			switch root.Content[i].Value {
 			case "proxies":
-				a.list(why, root.Content[i+1], first)
+				a.list(why, root.Content[i+1], take)
 			case "Proxy":
-				a.list(or(why, "Proxy:"), root.Content[i+1], first)
+				a.list(or(why, "Proxy:"), root.Content[i+1], take)
 			}
 		}
 	}
 }
 
-func (a *answer) list(why string, list *yaml.Node, first bool) {
+func (a *answer) list(why string, list *yaml.Node, take choice) {
 	for list.Kind == yaml.AliasNode {
 		list = list.Alias
 	}
@@ -115,7 +123,7 @@ func (a *answer) list(why string, list *yaml.Node, first bool) {
 		if node.Decode(&mapping) != nil {
 			reason = or(why, "repeated key")
 			mapping = map[string]any{}
-			_ = unique(node, first, []*yaml.Node{list}).Decode(&mapping)
+			_ = unique(node, take, []*yaml.Node{list}).Decode(&mapping)
 		}
 		found := dialled(mapping)
 		a.Random = a.Random || random(mapping)
@@ -131,9 +139,35 @@ func or(why, otherwise string) string {
 	return why
 }
 
+// choice is what becomes of repeated keys, and of merges apart from them.
+type choice struct {
+	key, merge func(earlier, later *yaml.Node) *yaml.Node
+}
+
+var choices = []choice{
+	{earlier, earlier}, {earlier, later}, {earlier, both}, {later, earlier}, {later, later}, {later, both},
+}
+
+func earlier(one, _ *yaml.Node) *yaml.Node { return one }
+
+func later(_, other *yaml.Node) *yaml.Node { return other }
+
+// both as one list, in which the earlier wins.
+func both(one, other *yaml.Node) *yaml.Node {
+	list := &yaml.Node{Kind: yaml.SequenceNode}
+	for _, node := range []*yaml.Node{one, other} {
+		if node.Kind == yaml.SequenceNode {
+			list.Content = append(list.Content, node.Content...)
+		} else {
+			list.Content = append(list.Content, node)
+		}
+	}
+	return list
+}
+
 // unique is a copy with aliases written out, without the earlier or later ones of repeated keys and without what
-// Mihomo chokes on: broken base64, aliases of what they are in.
-func unique(node *yaml.Node, first bool, within []*yaml.Node) *yaml.Node {
+// Mihomo chokes on: broken base64, aliases of what they are in, merges of no map.
+func unique(node *yaml.Node, take choice, within []*yaml.Node) *yaml.Node {
 	for node.Kind == yaml.AliasNode {
 		node = node.Alias
 	}
@@ -151,18 +185,23 @@ func unique(node *yaml.Node, first bool, within []*yaml.Node) *yaml.Node {
 	at := map[string]int{}
 	for i, child := range node.Content {
 		if node.Kind != yaml.MappingNode {
-			out.Content = append(out.Content, unique(child, first, within))
+			out.Content = append(out.Content, unique(child, take, within))
 			continue
 		}
 		if i%2 == 1 {
 			continue
 		}
-		value := unique(node.Content[i+1], first, within)
+		value := unique(node.Content[i+1], take, within)
+		if child.Value == "<<" && value.Kind == yaml.ScalarNode {
+			continue
+		}
 		if seen, repeated := at[child.Value]; !repeated {
 			at[child.Value] = len(out.Content)
 			out.Content = append(out.Content, child, value)
-		} else if !first {
-			out.Content[seen+1] = value
+		} else if child.Value == "<<" {
+			out.Content[seen+1] = take.merge(out.Content[seen+1], value)
+		} else {
+			out.Content[seen+1] = take.key(out.Content[seen+1], value)
 		}
 	}
 	return &out

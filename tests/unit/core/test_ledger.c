@@ -315,6 +315,73 @@ static void answers_are_fresh_until_they_are_due(void **state)
 	ledger_free(l);
 }
 
+static int dialled(struct ledger *l, const char *text, int64_t now)
+{
+	struct addr a = ip(text);
+
+	return ledger_dialled(l, &a, now);
+}
+
+static bool named(const struct ledger *l, const char *text)
+{
+	struct addr a = ip(text);
+
+	return ledger_named(l, &a);
+}
+
+static void what_is_dialled_and_named_by_nobody_stays_for_the_grace_time(void **state)
+{
+	struct ledger *l = filled();
+	struct seen s;
+	struct pairs p;
+	(void)state;
+
+	assert_int_equal(dialled(l, "45.0.0.9", 10), 1);
+	assert_int_equal(dialled(l, "45.0.0.9", 20), 0);
+	assert_int_equal(dialled(l, "45.0.0.1", 20), 0);
+	assert_true(named(l, "45.0.0.1"));
+	assert_false(named(l, "45.0.0.9"));
+	assert_false(named(l, "45.0.0.8"));
+	assert_int_equal(strlen(fresh_at(l, INT64_MIN / 2, &p)), strlen("11/21 12/22 "));
+	ledger_begin(l);
+	assert_string_equal(end(l, &s, true, 19 + GRACE), "-45.0.0.1 -45.0.0.2 -2a00::1 ");
+	ledger_begin(l);
+	assert_string_equal(end(l, &s, false, 20 + GRACE), "-45.0.0.9 ");
+	ledger_free(l);
+}
+
+static void what_was_dialled_leaves_with_the_source_that_has_named_it_since(void **state)
+{
+	struct ledger *l = filled();
+	struct seen s;
+	(void)state;
+
+	ledger_begin(l);
+	assert_int_equal(dialled(l, "45.0.0.9", 1), 1);
+	assert_int_equal(add(l, "45.0.0.9", FILE_A, 0, 2), 0);
+	assert_true(named(l, "45.0.0.9"));
+	assert_string_equal(end(l, &s, false, 2), "");
+	ledger_begin(l);
+	ledger_source(l, FILE_A, true);
+	assert_string_equal(end(l, &s, true, 3), "-45.0.0.1 -45.0.0.2 -45.0.0.9 -2a00::1 ");
+	ledger_free(l);
+}
+
+static void what_was_dialled_is_not_taken_back_with_a_distrusted_run(void **state)
+{
+	struct ledger *l = filled();
+	struct seen s;
+	(void)state;
+
+	ledger_begin(l);
+	assert_int_equal(dialled(l, "45.0.0.9", 1), 1);
+	assert_int_equal(add(l, "45.0.0.9", FILE_A, 0, 2), 0);
+	ledger_rollback(l);
+	assert_string_equal(swept(l, &s), "");
+	assert_false(named(l, "45.0.0.9"));
+	ledger_free(l);
+}
+
 static int restore(struct ledger *l, const char *text, uint32_t source, uint32_t host, int64_t seen)
 {
 	struct addr a = ip(text);
@@ -584,19 +651,19 @@ static void m_tell(struct ledger *l, struct model *m, int64_t now)
 	switch (any(12)) {
 	case 0:
 		m->unresolved[s][h] = true;
-		assert_int_equal(ledger_unresolved(l, (uint32_t)s, (uint32_t)h), 0);
+		assert_int_equal(ledger_unresolved(l, (uint32_t)s + 1, (uint32_t)h), 0);
 		return;
 	case 1:
 		m->fresh[s][h] = true;
-		assert_int_equal(ledger_fresh(l, (uint32_t)s, (uint32_t)h), 0);
+		assert_int_equal(ledger_fresh(l, (uint32_t)s + 1, (uint32_t)h), 0);
 		return;
 	case 2:
-		assert_int_equal(ledger_restore(l, &addr, (uint32_t)s, (uint32_t)h, now - 500), !known);
+		assert_int_equal(ledger_restore(l, &addr, (uint32_t)s + 1, (uint32_t)h, now - 500), !known);
 		if (!e->there)
 			*e = (struct m_entry){ true, false, false, now - 500, 0 };
 		break;
 	default:
-		assert_int_equal(ledger_add(l, &addr, (uint32_t)s, (uint32_t)h, now, h ? now + 50 : 0), !known);
+		assert_int_equal(ledger_add(l, &addr, (uint32_t)s + 1, (uint32_t)h, now, h ? now + 50 : 0), !known);
 		*e = (struct m_entry){ true, true, e->born || !e->there, now, h ? now + 50 : 0 };
 	}
 	m->held[a] = true;
@@ -610,7 +677,7 @@ static void m_sources(struct ledger *l, struct model *m)
 		if (how == 0)
 			continue;
 		*(how == 1 ? &m->partly[s] : &m->whole[s]) = true;
-		assert_int_equal(ledger_source(l, s, how != 1), 0);
+		assert_int_equal(ledger_source(l, s + 1, how != 1), 0);
 	}
 }
 
@@ -630,7 +697,7 @@ static void m_each(void *ctx, const struct addr *a, bool enters)
 static void m_entry(void *ctx, const struct ledger_entry *e)
 {
 	struct m_seen *s = ctx;
-	const struct m_entry *want = &s->m->e[e->addr.bytes[1]][e->source][e->host];
+	const struct m_entry *want = &s->m->e[e->addr.bytes[1]][e->source - 1][e->host];
 
 	assert_true(want->there);
 	assert_int_equal(e->seen_ms, want->seen);
@@ -709,6 +776,9 @@ int main(void)
 		cmocka_unit_test(what_was_told_twice_in_a_distrusted_run_is_taken_back_too),
 		cmocka_unit_test(a_host_that_was_not_asked_again_keeps_its_addresses_without_a_limit),
 		cmocka_unit_test(answers_are_fresh_until_they_are_due),
+		cmocka_unit_test(what_is_dialled_and_named_by_nobody_stays_for_the_grace_time),
+		cmocka_unit_test(what_was_dialled_leaves_with_the_source_that_has_named_it_since),
+		cmocka_unit_test(what_was_dialled_is_not_taken_back_with_a_distrusted_run),
 		cmocka_unit_test(what_was_restored_stays_and_leaves_as_of_an_earlier_run),
 		cmocka_unit_test(what_the_run_told_already_is_not_restored_over),
 		cmocka_unit_test(an_open_sweep_ends_with_the_next_run),

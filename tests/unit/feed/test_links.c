@@ -245,6 +245,23 @@ static void each_scheme_of_mihomo_is_read_by_its_own_rules(void **state)
 		{ "vless, xhttp, the second alone",
 		  "vless://u@h.example:65536?type=xhttp&extra=%7B%22downloadSettings%22%3A%7B%22port%22%3A1%7D%7D",
 		  "h.example|1||tcp|download|;!1 the port is out of range;" },
+		{ "vless, xhttp over HTTP/3",
+		  "vless://"
+		  "u@h.example:443?type=xhttp&security=TLS&alpn=h3&extra=%7B%22downloadSettings%22%3A%7B%22port%22"
+		  "%3A1%7D%7D",
+		  "h.example|443||udp|server|;h.example|1||udp|download|;" },
+		{ "vless, xhttp, HTTP/3 for the second alone",
+		  "vless://u@h.example:443?type=xhttp&alpn=h3&extra=%7B%22downloadSettings%22%3A%7B%22port%22%3A1%2C"
+		  "%22security%22%3A%22tls%22%2C%22tlsSettings%22%3A%7B%22alpn%22%3A%5B%22h3%22%5D%7D%7D%7D",
+		  "h.example|443||tcp|server|;h.example|1||udp|download|;" },
+		{ "vmess, kcp", "vmess://u@h.example:443?type=mKCP", "h.example|443||udp|server|;" },
+		{ "vmess, JSON, kcp", "vmess://<<{\"ps\":\"\",\"add\":\"a\",\"port\":1,\"net\":\"KCP\"}>>",
+		  "a|1||udp|server|;" },
+		{ "vmess, JSON, http rather than kcp",
+		  "vmess://<<{\"ps\":\"\",\"add\":\"a\",\"port\":1,\"net\":\"kcp\",\"type\":\"http\"}>>",
+		  "a|1||tcp|server|;" },
+		{ "hysteria, faketcp in other letters", "hysteria://h.example:1?protocol=FakeTCP#a",
+		  "h.example|1||udp|server|a;" },
 		{ "vless, xhttp, broken", "vless://u@h.example:443?type=xhttp&extra=%7B%22downloadSettings%22%3A%7B",
 		  "h.example|443||tcp|server|;" },
 		{ "vless, xhttp, something behind",

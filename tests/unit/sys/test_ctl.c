@@ -36,10 +36,12 @@ struct fixture {
 	char dir[64], path[96];
 	unsigned calls;
 	struct ctl_request last;
-	size_t big; /* the size of the answer to `ips` */
+	size_t big;   /* the size of the answer to `ips` */
+	size_t parts; /* or how many of it there are, each "<number>" */
+	size_t cut;   /* the part that cannot be had, 0 = none */
 };
 
-static char *handle(void *ctx, const struct ctl_request *r)
+static char *handle(void *ctx, const struct ctl_request *r, size_t *cursor)
 {
 	struct fixture *f = ctx;
 
@@ -51,6 +53,15 @@ static char *handle(void *ctx, const struct ctl_request *r)
 		memset(text, 'x', f->big);
 		text[f->big] = '\0';
 		return text;
+	}
+	if (r->cmd == CTL_IPS && f->parts) {
+		char part[16];
+
+		snprintf(part, sizeof(part), "<%zu>", *cursor);
+		if (f->cut && *cursor == f->cut)
+			return NULL;
+		*cursor = (*cursor + 1) % f->parts;
+		return strdup(part);
 	}
 	return r->cmd == CTL_SHUTDOWN ? NULL : ctl_answer_ok();
 }
@@ -306,6 +317,53 @@ static void a_large_answer_arrives_whole_and_one_beyond_the_limit_is_an_error(vo
 			    "{\"version\":1,\"ok\":false,\"error\":\"the answer is larger than its limit\"}\n");
 }
 
+static void an_answer_in_parts_is_one_line_and_the_next_request_has_its_own(void **state)
+{
+	struct fixture *f = *state;
+	cleanup_fd int fd = reach(f);
+	char buf[128];
+
+	f->parts = 5;
+	say(fd, IPS STATUS IPS);
+	assert_string_equal(heard(f, fd, buf, sizeof(buf)), "<0><1><2><3><4>\n" OK "<0><1><2><3><4>\n");
+	assert_int_equal(f->calls, 11);
+}
+
+static void others_are_served_between_the_parts(void **state)
+{
+	struct fixture *f = *state;
+	cleanup_fd int fd = reach(f), other = reach(f);
+	char buf[64], sink[4096];
+	size_t got = 0;
+	ssize_t n;
+
+	f->parts = 1000;
+	spin(f, 0.01);
+	say(fd, IPS);
+	say(other, STATUS);
+	for (int turn = 0; turn < 10; turn++)
+		ev_run(f->loop, EVRUN_NOWAIT);
+	assert_int_equal(recv(other, buf, sizeof(buf), 0), strlen(OK));
+	assert_in_range(f->calls, 2, 20);
+	for (int turn = 0; turn < 2000 && (n = recv(fd, sink, sizeof(sink), 0)) != 0; turn++) {
+		got += n > 0 ? (size_t)n : 0;
+		ev_run(f->loop, EVRUN_NOWAIT);
+	}
+	assert_int_equal(got, 10 * 3 + 90 * 4 + 900 * 5 + 1);
+}
+
+static void a_part_that_cannot_be_had_ends_the_line_without_its_end(void **state)
+{
+	struct fixture *f = *state;
+	cleanup_fd int fd = reach(f);
+	char buf[64];
+
+	f->parts = 5;
+	f->cut = 2;
+	say(fd, IPS);
+	assert_string_equal(heard(f, fd, buf, sizeof(buf)), "<0><1><end>");
+}
+
 /* Runs as somebody else: the exit status is 0 when `text` was answered with `ok`, 1 when refused, 2 otherwise. */
 static pid_t client_as(const struct fixture *f, uid_t uid, gid_t gid, gid_t extra, const char *text)
 {
@@ -515,6 +573,9 @@ int main(void)
 		TEST(a_thousand_idle_clients_hold_32_places_and_nobody_is_kept_out),
 		TEST(a_client_that_does_not_read_holds_nobody_up_and_is_closed),
 		TEST(a_large_answer_arrives_whole_and_one_beyond_the_limit_is_an_error),
+		TEST(an_answer_in_parts_is_one_line_and_the_next_request_has_its_own),
+		TEST(others_are_served_between_the_parts),
+		TEST(a_part_that_cannot_be_had_ends_the_line_without_its_end),
 		TEST(rights_come_from_the_peer_and_its_groups),
 		TEST(strangers_cannot_drive_out_those_with_control),
 		TEST(the_socket_is_open_to_all_whatever_the_umask_is),

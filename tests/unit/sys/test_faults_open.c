@@ -167,10 +167,11 @@ static void half_of_its_places_is_enough_to_see_a_file_replaced(void **state)
 
 /* ---- ctl ---- */
 
-static char *handle(void *ctx, const struct ctl_request *r)
+static char *handle(void *ctx, const struct ctl_request *r, size_t *cursor)
 {
 	struct fixture *f = ctx;
 	(void)r;
+	(void)cursor;
 
 	f->requests++;
 	return ctl_answer_ok();

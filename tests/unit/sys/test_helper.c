@@ -22,7 +22,7 @@
 #include "clashsup/io.h"
 #include "clashsup/log.h"
 
-#define ADDRESS_CAP 1000
+#define ADDRESS_CAP 3000 /* a pipe holds them just yet */
 
 static char self[4096];
 static const uint32_t caps[WIRE_TYPES] = {
@@ -166,6 +166,21 @@ static void good_records_arrive_before_the_end(void **state)
 	assert_string_equal(got.why, "");
 	assert_int_equal(got.addresses, ADDRESS_CAP);
 	assert_int_equal(got.summaries, 1);
+}
+
+static void a_full_pipe_is_not_read_in_one_turn(void **state)
+{
+	struct reaper *r = *state;
+	struct got got = { 0 };
+
+	start(&got, r, "extract", "flood", 10000);
+	while (!got.addresses) {
+		usleep(200 * 1000); /* for a pipe that is full */
+		ev_run(r->loop, EVRUN_ONCE);
+	}
+	assert_in_range(got.addresses, 1, ADDRESS_CAP * 2 / 3);
+	loop_for(r, &got.ends, 1, 10.);
+	assert_int_equal(got.end, HELPER_BAD_RECORD);
 }
 
 static void garbage_ends_the_helper(void **state)
@@ -411,6 +426,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(good_records_arrive_before_the_end),
+		cmocka_unit_test(a_full_pipe_is_not_read_in_one_turn),
 		cmocka_unit_test(garbage_ends_the_helper),
 		cmocka_unit_test(a_flood_of_good_records_ends_at_the_cap),
 		cmocka_unit_test(half_a_record_at_the_end_is_bad),
