@@ -46,8 +46,8 @@ void text_print(FILE *out, const struct text *t, bool json)
 /* What is not UTF-8 becomes U+FFFD: no JSON could hold it. */
 static void add_text(cJSON *o, const char *key, const char *text)
 {
-	cleanup_free char *clean = malloc(3 * strlen(text) + 1);
-	char *to = clean;
+	char *clean = calloc(3, strlen(text) + 1), *to = clean;
+	const cJSON *added;
 
 	check_memory(clean);
 	while (*text) {
@@ -56,8 +56,9 @@ static void add_text(cJSON *o, const char *key, const char *text)
 		to = len ? mempcpy(to, text, len) : mempcpy(to, "\xef\xbf\xbd", 3);
 		text += len ? len : 1;
 	}
-	*to = '\0';
-	check_memory(cJSON_AddStringToObject(o, key, clean));
+	added = cJSON_AddStringToObject(o, key, clean);
+	free(clean);
+	check_memory(added);
 }
 
 static void add_text_or_null(cJSON *o, const char *key, const char *text)

@@ -96,7 +96,10 @@ static int slurp(const struct sources *s, const char *path, bool cache, char **b
 	int r = io_slurp_path(path, s->max_file, bytes, len, e);
 
 	if (r == -EACCES)
-		return err_set(e, EACCES, "%s: no permission; give Mihomo's user read access to it", path);
+		return err_set(e, EACCES, "%s: no permission; %s", path,
+			       strncmp(path, s->home, strlen(s->home)) == 0
+				       ? "give Mihomo's user read access to it"
+				       : "beside Mihomo's home only provider_dir can be read");
 	if (r == -ENOENT)
 		return err_set(e, ENOENT, "%s: no such file%s", path,
 			       cache ? ": not downloaded yet" : "; check the path");

@@ -947,7 +947,7 @@ class Cage(Case):
         self.write("config.yaml", f"proxy-providers: {{p: {{type: file, path: {path}}}}}")
         found = self.extract()
         self.assertEqual(of(ADDRESS, found), [])
-        self.assertIn("permission", of(NOTE, found)[0][1])
+        self.assertIn("permission; beside Mihomo's home", of(NOTE, found)[0][1])
         self.assertEqual(len(of(ADDRESS, self.extract("--provider-dir", other))), 1)
 
     # 0 = it worked, 1 = refused, -31 = killed for it, and what else says so. Reading, then resolving.
