@@ -223,7 +223,12 @@ static void take_setting(struct check *c, enum wire_setting key, const char *val
 			f->n_fake++;
 		break;
 	case WIRE_SET_WATCH:
-		if (f->n_watch < CHECK_WATCHES && (f->watch[f->n_watch] = strdup(value)))
+		if (f->n_watch == CHECK_WATCHES)
+			snprintf(f->warning, sizeof(f->warning),
+				 "more than %d provider files: changes of the others are seen each [extract] interval "
+				 "only",
+				 CHECK_WATCHES);
+		else if ((f->watch[f->n_watch] = strdup(value)))
 			f->n_watch++;
 		break;
 	case WIRE_SET_APPEND:

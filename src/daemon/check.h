@@ -23,7 +23,7 @@
 
 #define CHECK_MARKS 64
 #define CHECK_FAKE_NETS 8
-#define CHECK_WATCHES 128
+#define CHECK_WATCHES 240
 #define CHECK_DEADLINE_MS 200000 /* mihomo -t may download geodata: 90 s each */
 #define CHECK_INSPECT_MS 1000
 

@@ -68,6 +68,9 @@ const char *link_vmess(struct link *l)
 
 	if (base64_read_std(l->body, strlen(l->body), l->scratch, &n) < 0) {
 		why = link_url(l);
+		if (!why && !*l->port)
+			return "neither base64 of JSON nor a URL with a port (Shadowrocket's form is not read by "
+			       "Mihomo)";
 		return why ? why : link_v(l, by_kcp);
 	}
 	r = json_object(l->scratch, n, false, &root);
