@@ -46,6 +46,15 @@ static void walk(struct doc *d, struct doc_node *n, unsigned *steps)
 	}
 }
 
+static unsigned times(const struct doc_node *map, const char *key)
+{
+	unsigned n = 0;
+
+	for (const struct doc_item *i = doc_pairs(map); i; i = i->next)
+		n += i->key->kind == DOC_SCALAR && strcmp(i->key->text, key) == 0;
+	return n;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	uint32_t told = 0, line;
@@ -61,7 +70,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	if (r == 0 && s == 0) {
 		list = doc_get(tree, tree->root, "a");
-		if (list && list->kind == DOC_LIST && told < list->len) /* more: a key that stands twice */
+		/* a key that stands twice is refused by go-yaml: of two lists either may be told, or both */
+		if (list && list->kind == DOC_LIST && told < list->len && times(tree->root, "a") < 2)
 			abort();
 		look_up(tree, tree->root);
 		walk(tree, tree->root, &steps);
