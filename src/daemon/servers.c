@@ -1,9 +1,6 @@
 #include "daemon/servers.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <ifaddrs.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,41 +24,6 @@ static size_t known(const struct servers *s)
 	return ledger_count(s->ledger, IP_V4) + ledger_count(s->ledger, IP_V6);
 }
 
-/* ---- what can be no server ---- */
-
-/* This machine's addresses, once a run: they never go into the set. */
-static void learn_own(struct servers *s)
-{
-	struct ifaddrs *list;
-
-	if (getifaddrs(&list) < 0)
-		return; /* those of before are a better guess than none */
-	s->n_own = 0;
-	for (const struct ifaddrs *i = list; i && s->n_own < SERVERS_OWN_MAX; i = i->ifa_next) {
-		const void *at = i->ifa_addr;
-
-		if (at && i->ifa_addr->sa_family == AF_INET)
-			addr_from_bytes(&((const struct sockaddr_in *)at)->sin_addr, 4, &s->own[s->n_own++]);
-		else if (at && i->ifa_addr->sa_family == AF_INET6)
-			addr_from_bytes(&((const struct sockaddr_in6 *)at)->sin6_addr, 16, &s->own[s->n_own++]);
-	}
-	freeifaddrs(list);
-}
-
-/* Fake or this machine's own: nothing that Mihomo could have dialled. */
-static bool no_server(const struct servers *s, const struct addr *a)
-{
-	for (size_t i = 0; i < s->n_own; i++) {
-		if (addr_cmp(a, &s->own[i]) == 0)
-			return true;
-	}
-	for (size_t i = 0; i < s->n_fake; i++) {
-		if (addr_in(a, &s->fake[i]))
-			return true;
-	}
-	return false;
-}
-
 /* ---- the queue to the kernel ---- */
 
 static void queue_start(struct servers *s)
@@ -77,7 +39,7 @@ static void queue_put(void *ctx, const struct addr *a, bool enters)
 	struct servers *s = ctx;
 
 	/* what is known goes in with the sets; what an earlier life knew may be ours by now */
-	if (!s->on || !s->family[a->family] || (enters && no_server(s, a)))
+	if (!s->on || !s->family[a->family] || (enters && no_server_has(&s->no_server, a)))
 		return;
 	changes_put(&s->changes, a, enters);
 	queue_start(s);
@@ -170,7 +132,7 @@ static void take_address(struct servers *s, const struct wire_record *r)
 		distrust(s, what);
 		return;
 	}
-	if (no_server(s, a))
+	if (no_server_has(&s->no_server, a))
 		return;
 	if (r->u.address.host)
 		due_ms = now_ms + (int64_t)r->u.address.ttl_s * 1000;
@@ -185,16 +147,10 @@ static void take_address(struct servers *s, const struct wire_record *r)
 /* Runs that nobody asked for repeat what they have to say: it is told when it is new. */
 static void take_note(struct servers *s, bool warn, const char *text)
 {
-	bool quiet = s->why == SERVERS_DUE || s->why == SERVERS_CLOCK;
-	uint32_t hash = wire_hash(text);
+	bool again = notes_again(&s->notes, text);
 
-	if (s->n_notes < SERVERS_NOTES)
-		s->notes[s->n_notes++] = hash;
-	for (size_t i = 0; quiet && i < s->n_notes_before; i++) {
-		if (s->notes_before[i] == hash)
-			return;
-	}
-	log_line(warn ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, LOG_PROXY_IPS, "%s", text);
+	if (!again || s->why >= SERVERS_FILES)
+		log_line(warn ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, LOG_PROXY_IPS, "%s", text);
 }
 
 static void on_record(void *ctx, const struct wire_record *r)
@@ -346,8 +302,7 @@ static void finish_run(struct servers *s)
 	s->last = now();
 	s->duration_ms = s->last.mono_ms - s->began_ms;
 	s->next = SERVERS_NO_RUN;
-	memcpy(s->notes_before, s->notes, sizeof(s->notes));
-	s->n_notes_before = s->n_notes;
+	notes_end(&s->notes);
 	plan_next(s);
 	servers_extract(s, next);
 }
@@ -376,7 +331,8 @@ static void begin_run(struct servers *s, enum servers_why why)
 	s->why = why;
 	s->whole = s->changed = false;
 	s->read = true;
-	s->n_notes = s->left_out = 0;
+	s->left_out = 0;
+	notes_begin(&s->notes);
 	s->before = s->known ? known(s) : 0; /* what was there before the first run came with the empty set */
 	s->began_ms = clock_ms();
 	ev_timer_stop(s->loop, &s->due);
@@ -384,7 +340,7 @@ static void begin_run(struct servers *s, enum servers_why why)
 		s->changes.lost = false;
 		feed(s);
 	}
-	learn_own(s);
+	no_server_learn(&s->no_server);
 	ledger_begin(s->ledger);
 }
 
@@ -400,8 +356,8 @@ static enum extraction_names names_of(struct servers *s)
 
 void servers_adopt(struct servers *s, const struct addr_net *fake, size_t n_fake, bool changed)
 {
-	memcpy(s->fake, fake, n_fake * sizeof(s->fake[0]));
-	s->n_fake = n_fake;
+	s->no_server.n_fake = n_fake < NO_SERVER_FAKE_MAX ? n_fake : NO_SERVER_FAKE_MAX;
+	memcpy(s->no_server.fake, fake, s->no_server.n_fake * sizeof(*fake));
 	s->read &= !changed;
 	s->anew |= changed;
 }
@@ -431,7 +387,8 @@ void servers_extract(struct servers *s, enum servers_why why)
 
 void servers_dialled(struct servers *s, const struct addr *a)
 {
-	if (!s->on || addr_is_special(a) || no_server(s, a) || ledger_dialled(s->ledger, a, clock_ms()) != 1)
+	if (!s->on || addr_is_special(a) || no_server_has(&s->no_server, a) ||
+	    ledger_dialled(s->ledger, a, clock_ms()) != 1)
 		return;
 	queue_change(s, a, true);
 	if (s->known && !s->helper)
@@ -508,7 +465,7 @@ int servers_init(struct servers *s, struct err *e)
 	r = remember_init(&s->remember, s->setup.reaper, s->ledger, s->setup.settings->state.dir, e);
 	if (r < 0)
 		return r;
-	learn_own(s);
+	no_server_learn(&s->no_server);
 	remember_load(&s->remember, s->setup.settings->extract.grace_ms, restore, s);
 	s->retry_ms = PAUSE_MS;
 	ev_timer_init(&s->flush, on_flush, 0.0, 0.0);
