@@ -1,9 +1,6 @@
 #include "daemon/servers.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <ifaddrs.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +13,7 @@
 #define PAUSE_MS 5000	   /* at least, between a run and the next that nobody asked for */
 #define PAUSE_MAX_MS 60000 /* ... which is twenty times what the last one took, up to this */
 #define PAUSE_FACTOR 20
+#define PATIENCE_MS 300 /* the rules wait so long at most for literals that are being read */
 
 static struct report_time now(void)
 {
@@ -25,41 +23,6 @@ static struct report_time now(void)
 static size_t known(const struct servers *s)
 {
 	return ledger_count(s->ledger, IP_V4) + ledger_count(s->ledger, IP_V6);
-}
-
-/* ---- what can be no server ---- */
-
-/* This machine's addresses, once a run: they never go into the set. */
-static void learn_own(struct servers *s)
-{
-	struct ifaddrs *list;
-
-	if (getifaddrs(&list) < 0)
-		return; /* those of before are a better guess than none */
-	s->n_own = 0;
-	for (const struct ifaddrs *i = list; i && s->n_own < SERVERS_OWN_MAX; i = i->ifa_next) {
-		const void *at = i->ifa_addr;
-
-		if (at && i->ifa_addr->sa_family == AF_INET)
-			addr_from_bytes(&((const struct sockaddr_in *)at)->sin_addr, 4, &s->own[s->n_own++]);
-		else if (at && i->ifa_addr->sa_family == AF_INET6)
-			addr_from_bytes(&((const struct sockaddr_in6 *)at)->sin6_addr, 16, &s->own[s->n_own++]);
-	}
-	freeifaddrs(list);
-}
-
-/* Fake or this machine's own: nothing that Mihomo could have dialled. */
-static bool no_server(const struct servers *s, const struct addr *a)
-{
-	for (size_t i = 0; i < s->n_own; i++) {
-		if (addr_cmp(a, &s->own[i]) == 0)
-			return true;
-	}
-	for (size_t i = 0; i < s->n_fake; i++) {
-		if (addr_in(a, &s->fake[i]))
-			return true;
-	}
-	return false;
 }
 
 /* ---- the queue to the kernel ---- */
@@ -77,7 +40,7 @@ static void queue_put(void *ctx, const struct addr *a, bool enters)
 	struct servers *s = ctx;
 
 	/* what is known goes in with the sets; what an earlier life knew may be ours by now */
-	if (!s->on || !s->family[a->family] || (enters && no_server(s, a)))
+	if (!s->on || !s->family[a->family] || (enters && no_server_has(&s->no_server, a)))
 		return;
 	changes_put(&s->changes, a, enters);
 	queue_start(s);
@@ -95,7 +58,7 @@ static void queue_change(void *ctx, const struct addr *a, bool enters)
 /* Everything that was known when the sets came is in them. */
 static void tell_filled(struct servers *s)
 {
-	if (!s->filling)
+	if (!s->filling || s->feeding || changes_left(&s->changes) || ev_is_active(&s->patience))
 		return;
 	s->filling = false;
 	s->filled(s->ctx);
@@ -170,7 +133,7 @@ static void take_address(struct servers *s, const struct wire_record *r)
 		distrust(s, what);
 		return;
 	}
-	if (no_server(s, a))
+	if (no_server_has(&s->no_server, a))
 		return;
 	if (r->u.address.host)
 		due_ms = now_ms + (int64_t)r->u.address.ttl_s * 1000;
@@ -185,16 +148,10 @@ static void take_address(struct servers *s, const struct wire_record *r)
 /* Runs that nobody asked for repeat what they have to say: it is told when it is new. */
 static void take_note(struct servers *s, bool warn, const char *text)
 {
-	bool quiet = s->why == SERVERS_DUE || s->why == SERVERS_CLOCK;
-	uint32_t hash = wire_hash(text);
+	bool again = notes_again(&s->notes, text);
 
-	if (s->n_notes < SERVERS_NOTES)
-		s->notes[s->n_notes++] = hash;
-	for (size_t i = 0; quiet && i < s->n_notes_before; i++) {
-		if (s->notes_before[i] == hash)
-			return;
-	}
-	log_line(warn ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, LOG_PROXY_IPS, "%s", text);
+	if (!again || s->why >= SERVERS_FILES)
+		log_line(warn ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, LOG_PROXY_IPS, "%s", text);
 }
 
 static void on_record(void *ctx, const struct wire_record *r)
@@ -332,6 +289,7 @@ static void finish_run(struct servers *s)
 {
 	enum servers_why next = s->next;
 
+	ev_timer_stop(s->loop, &s->patience);
 	if (s->whole) {
 		s->warning[0] = '\0';
 		say_result(s);
@@ -346,8 +304,7 @@ static void finish_run(struct servers *s)
 	s->last = now();
 	s->duration_ms = s->last.mono_ms - s->began_ms;
 	s->next = SERVERS_NO_RUN;
-	memcpy(s->notes_before, s->notes, sizeof(s->notes));
-	s->n_notes_before = s->n_notes;
+	notes_end(&s->notes);
 	plan_next(s);
 	servers_extract(s, next);
 }
@@ -376,7 +333,8 @@ static void begin_run(struct servers *s, enum servers_why why)
 	s->why = why;
 	s->whole = s->changed = false;
 	s->read = true;
-	s->n_notes = s->left_out = 0;
+	s->left_out = 0;
+	notes_begin(&s->notes);
 	s->before = s->known ? known(s) : 0; /* what was there before the first run came with the empty set */
 	s->began_ms = clock_ms();
 	ev_timer_stop(s->loop, &s->due);
@@ -384,7 +342,7 @@ static void begin_run(struct servers *s, enum servers_why why)
 		s->changes.lost = false;
 		feed(s);
 	}
-	learn_own(s);
+	no_server_learn(&s->no_server);
 	ledger_begin(s->ledger);
 }
 
@@ -400,8 +358,8 @@ static enum extraction_names names_of(struct servers *s)
 
 void servers_adopt(struct servers *s, const struct addr_net *fake, size_t n_fake, bool changed)
 {
-	memcpy(s->fake, fake, n_fake * sizeof(s->fake[0]));
-	s->n_fake = n_fake;
+	s->no_server.n_fake = n_fake < NO_SERVER_FAKE_MAX ? n_fake : NO_SERVER_FAKE_MAX;
+	memcpy(s->no_server.fake, fake, s->no_server.n_fake * sizeof(*fake));
 	s->read &= !changed;
 	s->anew |= changed;
 }
@@ -431,7 +389,8 @@ void servers_extract(struct servers *s, enum servers_why why)
 
 void servers_dialled(struct servers *s, const struct addr *a)
 {
-	if (!s->on || addr_is_special(a) || no_server(s, a) || ledger_dialled(s->ledger, a, clock_ms()) != 1)
+	if (!s->on || addr_is_special(a) || no_server_has(&s->no_server, a) ||
+	    ledger_dialled(s->ledger, a, clock_ms()) != 1)
 		return;
 	queue_change(s, a, true);
 	if (s->known && !s->helper)
@@ -451,11 +410,30 @@ static void on_timer(struct ev_loop *loop, ev_timer *w, int revents)
 	servers_extract(s, w == &s->due ? SERVERS_DUE : SERVERS_CLOCK);
 }
 
+static void on_patience(struct ev_loop *loop, ev_timer *w, int revents)
+{
+	(void)loop;
+	(void)revents;
+
+	tell_filled(w->data);
+}
+
+/* Literals that are being read while Mihomo starts are worth a moment: in the set they are there before the rules. */
+static void be_patient(struct servers *s)
+{
+	if (!s->helper || s->why != SERVERS_START)
+		return;
+	ev_now_update(s->loop);
+	ev_timer_set(&s->patience, PATIENCE_MS / 1000.0, 0.0);
+	ev_timer_start(s->loop, &s->patience);
+}
+
 void servers_on(struct servers *s, const bool family[IP_FAMILIES])
 {
 	memcpy(s->family, family, sizeof(s->family));
 	s->on = s->filling = true;
 	changes_clear(&s->changes);
+	be_patient(s);
 	feed(s);
 	on_flush(s->loop, &s->flush, 0);
 	ev_timer_again(s->loop, &s->periodic);
@@ -472,6 +450,7 @@ void servers_off(struct servers *s)
 	changes_clear(&s->changes); /* a sweep goes on: an entry that is to leave must not come back */
 	ev_timer_stop(s->loop, &s->periodic);
 	ev_timer_stop(s->loop, &s->due);
+	ev_timer_stop(s->loop, &s->patience);
 }
 
 bool servers_busy(const struct servers *s)
@@ -508,13 +487,14 @@ int servers_init(struct servers *s, struct err *e)
 	r = remember_init(&s->remember, s->setup.reaper, s->ledger, s->setup.settings->state.dir, e);
 	if (r < 0)
 		return r;
-	learn_own(s);
+	no_server_learn(&s->no_server);
 	remember_load(&s->remember, s->setup.settings->extract.grace_ms, restore, s);
 	s->retry_ms = PAUSE_MS;
 	ev_timer_init(&s->flush, on_flush, 0.0, 0.0);
 	ev_timer_init(&s->due, on_timer, 0.0, 0.0);
+	ev_timer_init(&s->patience, on_patience, 0.0, 0.0);
 	ev_timer_init(&s->periodic, on_timer, 0.0, (double)s->setup.settings->extract.interval_ms / 1000.0);
-	s->flush.data = s->periodic.data = s->due.data = s;
+	s->flush.data = s->patience.data = s->periodic.data = s->due.data = s;
 	return 0;
 }
 

@@ -14,10 +14,10 @@
 #include "clashsup/report.h"
 #include "daemon/changes.h"
 #include "daemon/extraction.h"
+#include "daemon/no_server.h"
+#include "daemon/notes.h"
 #include "daemon/remember.h"
 
-#define SERVERS_OWN_MAX 128 /* addresses of this machine that are looked at */
-#define SERVERS_NOTES 64
 #define SERVERS_UNSURE 64
 
 /* Why a run is wanted. While one is under way, the strongest wish waits. */
@@ -43,6 +43,7 @@ struct servers {
 	struct helper *helper;
 	enum servers_why why, next; /* of the run in hand; of the one behind it */
 	ev_timer flush, periodic, due;
+	ev_timer patience; /* while it runs, `filled` waits for the run that reads literals */
 
 	struct changes changes;	  /* what the kernel's sets do not have yet */
 	bool on;		  /* the sets exist */
@@ -61,16 +62,11 @@ struct servers {
 	size_t left_out; /* addresses, for want of room */
 	size_t before;	 /* addresses when it began */
 	int64_t began_ms;
-	uint32_t notes[SERVERS_NOTES],
-		notes_before[SERVERS_NOTES]; /* hashes: what is told again and again is told once */
-	size_t n_notes, n_notes_before;
+	struct notes notes;
 	struct addr unsure[SERVERS_UNSURE]; /* dialled, and a run may yet name them */
 	size_t n_unsure;
-	struct addr own[SERVERS_OWN_MAX];
-	size_t n_own;
 
-	struct addr_net fake[8];
-	size_t n_fake;
+	struct no_server no_server;
 	int64_t retry_ms; /* the pause before names without an answer are asked for again */
 
 	/* for status */

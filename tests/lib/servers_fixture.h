@@ -36,6 +36,8 @@ struct fixture {
 	size_t filled_members; /* what the IPv4 set had then */
 	char dir[32], script[64], go[64];
 	int log, helper_fd;
+	ev_timer limit;
+	bool late;
 };
 
 static size_t members(struct fixture *f, enum ip_family family)
@@ -66,9 +68,11 @@ static void make_set(struct fixture *f, enum ip_family family)
 			 0);
 }
 
-static void begin(struct fixture *f)
+static struct fixture *begin(void)
 {
-	memset(f, 0, sizeof(*f));
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	assert_non_null(f);
 	snprintf(f->dir, sizeof(f->dir), "/tmp/servers.XXXXXX");
 	assert_non_null(mkdtemp(f->dir));
 	snprintf(f->script, sizeof(f->script), "%s/config.yaml", f->dir);
@@ -97,6 +101,7 @@ static void begin(struct fixture *f)
 				       .ctx = f };
 	assert_int_equal(servers_init(&f->servers, NULL), 0);
 	f->servers.remember.program = "true";
+	return f;
 }
 
 static void end(struct fixture *f)
@@ -117,6 +122,7 @@ static void end(struct fixture *f)
 	close(f->helper_fd);
 	snprintf(command, sizeof(command), "rm -rf %s", f->dir);
 	assert_true(sh(command)); /* the reaper is stopped */
+	free(f);
 }
 
 /* How often the log has the text. */
@@ -150,23 +156,20 @@ static void let_go(struct fixture *f)
 static void on_limit(struct ev_loop *loop, ev_timer *w, int revents)
 {
 	(void)revents;
-	*(bool *)w->data = true;
+	((struct fixture *)w->data)->late = true;
 	ev_break(loop, EVBREAK_ONE);
 }
 
 /* Lets the loop run while `goes_on` says so, a minute at most. */
 static void turn_while(struct fixture *f, bool (*goes_on)(struct fixture *))
 {
-	bool late = false;
-	ev_timer limit;
-
-	ev_timer_init(&limit, on_limit, 60., 0.);
-	limit.data = &late;
-	ev_timer_start(f->reaper.loop, &limit);
-	while (goes_on(f) && !late)
+	ev_timer_init(&f->limit, on_limit, 60., 0.);
+	f->limit.data = f;
+	ev_timer_start(f->reaper.loop, &f->limit);
+	while (goes_on(f) && !f->late)
 		ev_run(f->reaper.loop, EVRUN_ONCE);
-	ev_timer_stop(f->reaper.loop, &limit);
-	assert_false(late);
+	ev_timer_stop(f->reaper.loop, &f->limit);
+	assert_false(f->late);
 }
 
 static bool is_busy(struct fixture *f)
@@ -192,16 +195,24 @@ static size_t count(const struct fixture *f)
 	return ledger_count(f->servers.ledger, IP_V4);
 }
 
+/* The reaper would take the command's end away. */
+static bool shell(struct fixture *f, const char *command)
+{
+	bool good;
+
+	reaper_stop(&f->reaper);
+	good = sh(command);
+	ev_child_start(f->reaper.loop, &f->reaper.watcher);
+	return good;
+}
+
 static bool in_set(struct fixture *f, const char *address)
 {
 	char command[128];
 
 	snprintf(command, sizeof(command), "ipset -q test %s%s %s", f->settings.ipset.name,
 		 strchr(address, ':') ? "6" : "", address);
-	reaper_stop(&f->reaper);
-	bool is = sh(command);
-	ev_child_start(f->reaper.loop, &f->reaper.watcher);
-	return is;
+	return shell(f, command);
 }
 
 /* ---- the extractor's part ---- */
@@ -251,6 +262,7 @@ static void tell_asked(int argc, char **argv)
 			snprintf(text + strlen(text), sizeof(text) - strlen(text), " %u/%u", pairs[at][0],
 				 pairs[at][1]);
 	}
+	snprintf(text + strlen(text), sizeof(text) - strlen(text), " (%d)", getpid()); /* no note of the run before */
 	tell(&(struct wire_record){ .type = WIRE_NOTE, .u.note = { .warn = false, .text = text } });
 }
 
