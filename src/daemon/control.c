@@ -114,8 +114,11 @@ static char *answer_status(const struct supervisor *s, bool privileged)
 	return answer;
 }
 
+#define ANY_PRINTED ((size_t)1 << (sizeof(size_t) * 8 - 1)) /* in the cursor of a list that is told in parts */
+
 struct ip_list {
 	FILE *out;
+	const bool *family; /* that has a set */
 	const char *between;
 };
 
@@ -125,6 +128,8 @@ static void add_ip(void *ctx, const struct addr *a, bool enters)
 	char text[ADDR_TEXT];
 	(void)enters;
 
+	if (!list->family[a->family])
+		return;
 	fprintf(list->out, "%s\"%s\"", list->between, addr_text(a, text));
 	list->between = ",";
 }
@@ -134,7 +139,8 @@ _Static_assert(LEDGER_MAX *(INET6_ADDRSTRLEN + sizeof("\"\",")) < CTL_ANSWER_MAX
 /* In no order, a slice a part. A shortened list would look like the whole one: rather none. */
 static char *answer_ips(const struct supervisor *s, size_t *cursor)
 {
-	struct ip_list list = { .between = *cursor ? "," : "" };
+	struct ip_list list = { .family = s->servers.family, .between = *cursor & ANY_PRINTED ? "," : "" };
+	size_t at = *cursor & ~ANY_PRINTED;
 	char *text = NULL;
 	size_t len;
 	bool more, whole;
@@ -146,11 +152,10 @@ static char *answer_ips(const struct supervisor *s, size_t *cursor)
 		return NULL;
 	if (!*cursor)
 		fprintf(list.out, "{\"version\":%d,\"ok\":true,\"ips\":[", CTL_VERSION);
-	more = s->servers.on && ledger_each(s->servers.ledger, cursor, add_ip, &list);
-	if (!more) {
-		*cursor = 0;
+	more = s->servers.on && ledger_each(s->servers.ledger, &at, add_ip, &list);
+	*cursor = more ? at | (*list.between ? ANY_PRINTED : 0) : 0;
+	if (!more)
 		fputs("]}", list.out);
-	}
 	whole = !ferror(list.out);
 	if (fclose(list.out) == 0 && whole)
 		return text;
