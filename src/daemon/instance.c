@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 
 #include "clashsup/io.h"
 #include "clashsup/log.h"
@@ -14,17 +15,31 @@
 #include "daemon/supervisor.h"
 
 #define CLAIM "clashsup" /* in the abstract namespace, which belongs to the network namespace (unix(7)) */
+#define CLAIM_TRIES 20
+
+/* A child of a killed supervisor that was about to execute holds its descriptors for a moment longer. */
+static int bind_claim(int fd)
+{
+	const struct timespec pause = { .tv_nsec = 20 * 1000000 };
+	struct sockaddr_un name = { .sun_family = AF_UNIX };
+	socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(CLAIM));
+
+	memcpy(name.sun_path + 1, CLAIM, strlen(CLAIM));
+	for (int tries = CLAIM_TRIES; bind(fd, (struct sockaddr *)&name, len) < 0; tries--) {
+		if (errno != EADDRINUSE || tries == 1)
+			return -1;
+		(void)nanosleep(&pause, NULL);
+	}
+	return 0;
+}
 
 int instance_claim(struct err *e)
 {
-	struct sockaddr_un name = { .sun_family = AF_UNIX };
 	cleanup_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	memcpy(name.sun_path + 1, CLAIM, strlen(CLAIM));
 	if (fd < 0)
 		return err_sys(e, errno, "cannot make a socket");
-	if (bind(fd, (struct sockaddr *)&name,
-		 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(CLAIM))) < 0)
+	if (bind_claim(fd) < 0)
 		return errno == EADDRINUSE
 			       ? err_set(e, EADDRINUSE,
 					 "another clashsup runs in this network namespace: see `clashsup status`")

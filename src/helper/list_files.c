@@ -287,7 +287,7 @@ static void read_file(struct list *l, const char *path)
 {
 	cleanup_free char *bytes = NULL;
 	struct err e = ERR_INIT;
-	size_t len;
+	size_t len = 0;
 	int r;
 
 	l->file = path;

@@ -214,7 +214,7 @@ static void a_child_killed_half_way_leaves_the_old_file_and_the_next_one_goes_on
 	assert_string_equal(save(&f), "killed by signal 9");
 	assert_int_equal(access(f.new, F_OK), 0);
 	assert_int_equal(load(&f, GRACE).n, 5);
-	f.remember.program = "/proc/self/exe";
+	f.remember.program = own_program();
 	assert_string_equal(save(&f), "");
 	assert_int_equal(load(&f, GRACE).n, 9);
 	assert_int_equal(access(f.new, F_OK), -1);
@@ -223,13 +223,15 @@ static void a_child_killed_half_way_leaves_the_old_file_and_the_next_one_goes_on
 
 static void an_input_that_breaks_off_is_refused(void **state)
 {
+	char text[PATH_MAX + 32];
 	struct fixture f;
 	(void)state;
 
 	begin(&f);
 	add(&f, 0, 5, clock_ms());
 	assert_string_equal(save(&f), "");
-	f.remember.program = script(&f, "head -c 40 | /proc/$PPID/exe \"$@\"");
+	snprintf(text, sizeof(text), "head -c 40 | '%s' \"$@\"", own_program());
+	f.remember.program = script(&f, text);
 	add(&f, 5, 9, clock_ms());
 	assert_string_equal(save(&f), "exit status 1: stdin: its checksum is wrong: it is damaged or cut short");
 	assert_int_equal(load(&f, GRACE).n, 5);
@@ -276,7 +278,7 @@ static void a_directory_that_cannot_be_is_told_once_until_it_changes(void **stat
 /* A file system of one page and a few, at the state directory, in a mount namespace of ours. */
 static bool mount_state(struct fixture *f, const char *options)
 {
-	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 || mount("", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
+	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 || mount("", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0) {
 		print_message("SKIP: no mount namespace (not root?)\n");
 		end(f);
 		return false;
@@ -296,7 +298,7 @@ static void a_read_only_disk_is_told_once_and_the_old_file_is_loaded(void **stat
 		skip();
 	add(&f, 0, 5, clock_ms());
 	assert_string_equal(save(&f), "");
-	assert_int_equal(mount("", f.state, NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
+	assert_int_equal(mount("", f.state, "none", MS_REMOUNT | MS_RDONLY, NULL), 0);
 	add(&f, 5, 9, clock_ms());
 	for (int i = 0; i < 3; i++)
 		assert_non_null(strstr(save(&f), "Read-only file system"));
@@ -337,7 +339,7 @@ static void what_a_full_disk_refused_is_saved_behind_the_next_run(void **state)
 	add(&f, 5, 9, clock_ms());
 	f.remember.program = "false";
 	assert_string_equal(save(&f), "exit status 1");
-	f.remember.program = "/proc/self/exe";
+	f.remember.program = own_program();
 	remember_save(&f.remember, false);
 	run(&f);
 	assert_int_equal(load(&f, GRACE).n, 9);

@@ -529,7 +529,10 @@ class Supervisor:
         try:
             connection.request(method, path, body)
             answer = connection.getresponse()
-            return answer.status, answer.read().decode()
+            try:
+                return answer.status, answer.read().decode()
+            except http.client.IncompleteRead as e:  # a Mihomo that restarts itself may be gone before its last byte
+                return answer.status, e.partial.decode()
         finally:
             connection.close()
 

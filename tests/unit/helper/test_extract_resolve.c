@@ -13,10 +13,10 @@
 
 #include "clashsup/io.h"
 #include "helper/extract.h"
-#include "helper/targets.h"
 #include "helper/helper.h"
 #include "helper/resolve.h"
 #include "helper/split.h"
+#include "helper/targets.h"
 #include "helper/usage.h"
 
 /* ---- what the helper has around it ---- */
