@@ -14,7 +14,6 @@
 #include <stdint.h>
 
 #define EXTRACT_SOURCES_MAX 4096
-#define EXTRACT_SERVERS_MAX 256 /* name servers of all groups */
 
 struct reader;
 struct resolver;

@@ -56,12 +56,6 @@ struct resolver_run {
 	unsigned notes;
 };
 
-static void check_memory(const void *p)
-{
-	if (!p)
-		exit(1);
-}
-
 /* One more than the supervisor takes would be the end of the whole run. */
 static void tell_address(struct resolver_run *x, const struct wire_record *r)
 {

@@ -23,6 +23,10 @@ int role_list(int argc, char **argv);
 /* 2, after one line on stderr. */
 int usage_error(const char *usage);
 
+/* NULL, which an allocation gave, ends the program with 1 after a line on stderr: no summary is sent, nothing shrinks.
+ */
+void check_memory(const void *p);
+
 /* A record on standard output; the program ends when nobody reads it. */
 void emit(const struct wire_record *r);
 

@@ -37,9 +37,6 @@ struct list {
 	bool unread;	 /* a file could not be read at all */
 };
 
-/* Out of memory ends the program. */
-void check_memory(const void *p);
-
 void text_begin(struct text *t);
 void text_end(struct text *t); /* then `bytes` and `len` are good, to be freed by the caller */
 

@@ -17,14 +17,6 @@
 
 #define SKIPPED_MAX 1000 /* of one file */
 
-void check_memory(const void *p)
-{
-	if (p)
-		return;
-	fprintf(stderr, "clashsup-helper: out of memory\n");
-	exit(1);
-}
-
 void text_begin(struct text *t)
 {
 	t->to = open_memstream(&t->bytes, &t->len);

@@ -15,6 +15,14 @@ int usage_error(const char *usage)
 	return 2;
 }
 
+void check_memory(const void *p)
+{
+	if (p)
+		return;
+	fprintf(stderr, "clashsup-helper: out of memory\n");
+	exit(1);
+}
+
 static struct {
 	uint8_t bytes[16384];
 	size_t used;

@@ -10,12 +10,6 @@
 #define HOSTS_TTL_S 86400 /* files are read again when they change, and by the clock */
 #define HOST_ADDRS_MAX 64
 
-static void check_memory(const void *p)
-{
-	if (!p)
-		exit(1);
-}
-
 static bool grow(struct targets *t)
 {
 	size_t cap = t->cap ? t->cap * 2 : 256;

@@ -24,7 +24,7 @@ struct target {
 	uint8_t families;
 };
 
-/* Out of memory ends the program with 1: no summary was sent, so nothing shrinks. All 0 at first. */
+/* Out of memory ends the program (check_memory). All 0 at first. */
 struct targets {
 	struct target *list;
 	size_t n, cap;
