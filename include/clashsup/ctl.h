@@ -38,12 +38,20 @@ enum ctl_cmd {
 	CTL_MODE, /* with "mode": "tproxy" or "mixed" */
 	CTL_REFRESH,
 	CTL_IPS,
+	CTL_RELOAD,
+	CTL_REEXEC,
+	CTL_SIGNAL, /* with "signal": a name or a number; to Mihomo */
+	CTL_LOGS,   /* with "count" and "follow", both optional */
+	CTL_EVENTS, /* likewise */
 	CTL_CMDS
 };
 
 struct ctl_request {
 	enum ctl_cmd cmd;
 	bool mixed;	 /* of CTL_MODE */
+	int signal;	 /* of CTL_SIGNAL: 1 to 64 */
+	uint32_t count;	 /* of CTL_LOGS and CTL_EVENTS: the latest so many; UINT32_MAX = all */
+	bool follow;	 /* likewise: go on with what comes */
 	bool privileged; /* the peer has control */
 };
 
@@ -56,13 +64,16 @@ int ctl_parse(const char *line, size_t len, struct ctl_request *out, struct err 
 /* Answers as malloc'ed lines without newline; NULL when out of memory. Pure. */
 char *ctl_answer_ok(void);
 char *ctl_answer_error(const char *sentence);
+char *ctl_answer_did(const char *sentence); /* ok, and what was done */
 
 struct ctl;
 
 /*
  * Returns the answer line (malloc'ed, without newline); NULL closes the client.
  * A long one is told in parts: *cursor is 0 at first; while the handler leaves
- * another number there, it is called again with it when the part has been taken.
+ * another number there, it is called again with it when the part has been taken;
+ * after an empty part only when ctl_wake says that there is more. Such a client
+ * may be silent for as long as it likes; anything that it sends ends it.
  * Must not call ctl_close.
  */
 typedef char *(*ctl_handler_fn)(void *ctx, const struct ctl_request *request, size_t *cursor);
@@ -73,6 +84,10 @@ typedef char *(*ctl_handler_fn)(void *ctx, const struct ctl_request *request, si
  */
 int ctl_open(struct ctl **out, struct ev_loop *loop, const char *path, int64_t group, ctl_handler_fn handler, void *ctx,
 	     struct err *e);
-void ctl_close(struct ctl *c); /* NULL-safe; unlinks the socket */
+void ctl_set_group(struct ctl *c, int64_t group); /* for those who connect from now on */
+void ctl_close(struct ctl *c);			  /* NULL-safe; unlinks the socket */
+
+/* There is news for those who wait for it. NULL-safe. Not from within the handler. */
+void ctl_wake(struct ctl *c);
 
 #endif

@@ -5,6 +5,7 @@
 #ifndef CLASHSUP_IO_H
 #define CLASHSUP_IO_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/types.h>
@@ -54,6 +55,12 @@ int io_slurp(int fd, size_t max, char **out, size_t *len_out);
 
 /* open + slurp by path (O_NONBLOCK, so that a FIFO cannot hang us). */
 int io_slurp_path(const char *path, size_t max, char **out, size_t *len_out, struct err *e);
+
+/*
+ * The file becomes these bytes in one step, or stays as it was (mode 0600, by
+ * way of PATH.new). `durable`: also when the power fails, which may take long.
+ */
+int io_replace(const char *path, const void *bytes, size_t len, bool durable, struct err *e);
 
 /* O_NONBLOCK on; 0 or -errno. */
 int io_nonblock(int fd);

@@ -1,6 +1,6 @@
 /*
  * job: a short-lived program with text on its stdin, a deadline, and the first
- * JOB_OUTPUT_MAX bytes of what it prints. Asynchronous; at its deadline it is
+ * bytes of what it prints, JOB_OUTPUT_MAX unless it is told otherwise. Asynchronous; at its deadline it is
  * killed as a group. `done` is called exactly once, after the process was
  * reaped and its output was drained (a grandchild that keeps the pipe open is
  * not waited for).
@@ -20,6 +20,7 @@ struct job_result {
 	int64_t deadline_ms; /* as given: for job_why */
 	const char *output;  /* stdout and stderr, NUL-terminated, borrowed until done returns */
 	size_t output_len;
+	bool output_cut; /* it printed more */
 };
 
 typedef void (*job_done_fn)(void *ctx, const struct job_result *result);
@@ -30,6 +31,7 @@ struct job_spec {
 	const char *input;	 /* stdin; copied. NULL = /dev/null */
 	size_t input_len;
 	int64_t deadline_ms;
+	size_t output_max;				/* 0 = JOB_OUTPUT_MAX */
 	int (*in_child)(const void *arg, pid_t parent); /* as of struct proc_spec */
 	const void *arg;
 };
@@ -43,6 +45,13 @@ void job_kill(struct job *j);
 
 /* Kills the group and forgets the owner: `done` is not called. NULL-safe. */
 void job_abandon(struct job *j);
+
+/*
+ * For in_child: stderr goes to /dev/null. iptables-nft-save, say, prints a warning
+ * between two blocks of its output, in the middle of a line: the two must not
+ * share a pipe.
+ */
+int job_no_stderr(const void *arg, pid_t parent);
 
 /* True for exit status 0 within the deadline. */
 bool job_ok(const struct job_result *result);

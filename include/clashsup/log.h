@@ -26,6 +26,7 @@ enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERRO
 #define LOG_PROXY_IPS "clash-proxy-ips"
 
 void log_open(int fd, enum log_level least);
+void log_set_level(enum log_level least);
 int log_fd(void);
 
 /* "[area] sentence\n". Control characters in the text are written as '?'. */
@@ -36,7 +37,8 @@ void log_line(enum log_level level, const char *area, const char *fmt, ...) __at
 #define log_warn(area, ...) log_line(LOG_LEVEL_WARN, area, __VA_ARGS__)
 #define log_error(area, ...) log_line(LOG_LEVEL_ERROR, area, __VA_ARGS__)
 
-/* Passes one line of another program on, as it is, without its newline. */
+/* Passes one line of another program on, as it is, without its newline; at most LOG_PASS_MAX bytes of it. */
+#define LOG_PASS_MAX (16 * 1024)
 void log_pass(const char *text, size_t len);
 
 bool log_pending(void);

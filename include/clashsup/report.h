@@ -9,7 +9,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define REPORT_TEXT 256
+#include "clashsup/history.h"
+
+#define REPORT_TEXT 640
 #define REPORT_WARNINGS 8
 
 struct report_time {
@@ -28,6 +30,7 @@ struct report {
 		bool exited; /* last_exit is filled */
 		int exit_code, exit_signal;
 		struct report_time exit_at;
+		const struct history *history; /* borrowed; NULL = none */
 	} mihomo;
 	struct {
 		bool ok;
@@ -53,9 +56,24 @@ struct report {
 	char waiting_for[REPORT_TEXT];
 	char warnings[REPORT_WARNINGS][REPORT_TEXT];
 	size_t n_warnings;
-	char iptables_note[REPORT_TEXT]; /* "ok", or why the backend cannot work */
-	bool full;			 /* false: leave out what only those with control may read (file names) */
+	char surroundings[REPORT_WARNINGS][REPORT_TEXT]; /* warnings of the last survey: `doctor` makes one anew */
+	size_t n_surroundings;
+	bool closed;		       /* on_death = closed is in force: the LAN's traffic is refused */
+	char backends[2][REPORT_TEXT]; /* what iptables and nft could do here: "ok", "not needed", or a reason */
+	char direct_path[REPORT_TEXT]; /* where packets go without us: "ok", "none (why)" */
+	char dns[REPORT_TEXT];	       /* "on, port 1053; without Mihomo: 9.9.9.9", "off (why)" */
+	char delta[REPORT_TEXT];       /* "none", or how the kernel differs from what is wanted; "" while not armed */
+	struct {
+		uint32_t count; /* what others took away and we put back */
+		char last[REPORT_TEXT];
+		struct report_time at;
+	} repairs;
+	bool full; /* false: leave out what only those with control may read (file names) */
 };
+
+/* RFC 3339 in UTC with milliseconds; false, and nothing written, for a time of never. */
+#define REPORT_TIME_TEXT 48
+bool report_wall(int64_t wall_ms, char out[REPORT_TIME_TEXT]);
 
 /* One line of JSON without a newline, malloc'ed; NULL when out of memory. */
 char *report_json(const struct report *r);

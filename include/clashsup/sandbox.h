@@ -10,13 +10,17 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "clashsup/attributes.h"
 #include "clashsup/err.h"
 
 struct sandbox_ids {
-	uid_t uid;	 /* equal to ours = stay */
-	gid_t gid;	 /* the core's gid: the rules leave its packets alone */
-	bool as_root;	 /* uid is 0 */
-	uint64_t nofile; /* of Mihomo; 0 = hard limit */
+	uid_t uid;    /* equal to ours = stay */
+	gid_t gid;    /* the core's gid: the rules leave its packets alone */
+	bool as_root; /* uid is 0 */
+	/* of Mihomo alone */
+	uint64_t nofile;	       /* 0 = hard limit */
+	const struct attributes *attr; /* NULL = nothing of its own; borrowed */
+	const char *cgroup;	       /* directory to move to, or NULL; borrowed */
 };
 
 /* "" = our own uid; a name or a number. */
@@ -34,8 +38,10 @@ int sandbox_helper(const void *arg, pid_t parent);
 /*
  * Mihomo: bounding set NET_ADMIN NET_RAW NET_BIND_SERVICE DAC_OVERRIDE; root
  * keeps these, another user gets the first three as inheritable and ambient;
- * NOFILE to ids.nofile; PDEATHSIG KILL last. Missing capabilities of ours are
- * left out, not an error. arg is a struct sandbox_ids.
+ * NOFILE to ids.nofile; what ids.attr says; PDEATHSIG KILL last. Missing capabilities
+ * of ours are left out, and so is, with a line on stderr, what the system does not let
+ * us give: only the gid, the user and no_new_privs must be had. arg is a struct
+ * sandbox_ids.
  */
 int sandbox_mihomo(const void *arg, pid_t parent);
 

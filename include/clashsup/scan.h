@@ -22,6 +22,9 @@ int scan_size(const char *text, uint64_t max, uint64_t *out);
 /* A file's name that ends in .yaml or .yml and does not begin with a dot. */
 bool scan_yaml_name(const char *name);
 
+/* "TERM", "SIGTERM" (any case), "RTMIN+2", "15": 1 to 64, or -EINVAL. */
+int scan_signal(const char *text);
+
 /* yes, no, true, false, on, off. */
 int scan_bool(const char *text, bool *out);
 

@@ -26,6 +26,16 @@ struct sockdiag_socket {
  */
 int sockdiag_find(enum ip_family family, int protocol, uint16_t port, struct sockdiag_socket *out, struct err *e);
 
+struct sockdiag_server {
+	struct addr addr; /* as bound: the wildcard too */
+	int protocol;	  /* IPPROTO_TCP, IPPROTO_UDP */
+	uint64_t inode;
+};
+
+/* Who takes what comes to a port, whatever the address: TCP listeners and unconnected UDP sockets. The count, or
+ * -errno. */
+int sockdiag_servers(uint16_t port, struct sockdiag_server *out, size_t cap, struct err *e);
+
 /*
  * Does `pid` hold the socket? 1 = yes, 0 = no, -errno when that cannot be seen:
  * a process with other ids or more capabilities shows its descriptors only to

@@ -56,6 +56,8 @@ enum wire_setting {
 	WIRE_SET_WATCH,		  /* * absolute path of a provider's file */
 	WIRE_SET_APPEND,	  /* "yes": a line may be appended at the document's end; else the reason */
 	WIRE_SET_RESOLVER,	  /* * "GROUP SERVER": names of that group are asked of SERVER, or of "api" */
+	WIRE_SET_DNS_FALLBACK,	  /* * an address: a plain resolver beside Mihomo; of resolv.conf, then of
+				     default-nameserver */
 	WIRE_SETTINGS
 };
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -149,4 +150,48 @@ int io_path(char *buf, size_t cap, struct err *e, const char *fmt, ...)
 	if (n < 0 || (size_t)n >= cap)
 		return err_set(e, ENAMETOOLONG, "path is too long: %.200s", buf);
 	return 0;
+}
+
+static int write_new(const char *path, const void *bytes, size_t len, bool durable, struct err *e)
+{
+	cleanup_fd int fd = -1;
+	int r;
+
+	unlink(path); /* of one that was killed */
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return err_sys(e, errno, "%s", path);
+	r = io_write_all(fd, bytes, len);
+	if (r == 0 && durable && fsync(fd) < 0)
+		r = -errno;
+	if (r < 0)
+		unlink(path);
+	return r < 0 ? err_sys(e, -r, "%s", path) : 0;
+}
+
+int io_replace(const char *path, const void *bytes, size_t len, bool durable, struct err *e)
+{
+	const char *slash = strrchr(path, '/');
+	char dir[4096], new[4096];
+	cleanup_fd int fd = -1;
+	int r = io_path(new, sizeof(new), e, "%s.new", path);
+
+	if (r == 0)
+		r = io_path(dir, sizeof(dir), e, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
+	if (r < 0)
+		return r;
+	if (durable) {
+		fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (fd < 0)
+			return err_sys(e, errno, "%s", dir);
+	}
+	r = write_new(new, bytes, len, durable, e);
+	if (r < 0)
+		return r;
+	if (rename(new, path) < 0) {
+		r = err_sys(e, errno, "%s", path);
+		unlink(new);
+		return r;
+	}
+	return durable && fsync(fd) < 0 ? err_sys(e, errno, "%s", dir) : 0;
 }

@@ -39,6 +39,11 @@ void log_open(int fd, enum log_level least)
 	sink.least = least;
 }
 
+void log_set_level(enum log_level least)
+{
+	sink.least = least;
+}
+
 int log_fd(void)
 {
 	return sink.fd;
@@ -137,7 +142,7 @@ void log_line(enum log_level level, const char *area, const char *fmt, ...)
 
 void log_pass(const char *text, size_t len)
 {
-	char line[LOG_LINE_MAX];
+	char line[LOG_PASS_MAX + 1];
 
 	if (len > sizeof(line) - 1)
 		len = sizeof(line) - 1;

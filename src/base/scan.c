@@ -1,6 +1,7 @@
 #include "clashsup/scan.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 
 static int digit_value(char c)
@@ -91,6 +92,23 @@ bool scan_yaml_name(const char *name)
 	const char *dot = strrchr(name, '.');
 
 	return name[0] != '.' && dot && (strcmp(dot, ".yaml") == 0 || strcmp(dot, ".yml") == 0);
+}
+
+int scan_signal(const char *text)
+{
+	const char *name = strncasecmp(text, "SIG", 3) == 0 ? text + 3 : text;
+	uint64_t number;
+
+	if (strncasecmp(name, "RTMIN+", 6) == 0)
+		return scan_u64(name + 6, (uint64_t)(SIGRTMAX - SIGRTMIN), &number) == 0 ? SIGRTMIN + (int)number
+											 : -EINVAL;
+	for (int sig = 1; sig < NSIG; sig++) {
+		const char *known = sigabbrev_np(sig);
+
+		if (known && strcasecmp(name, known) == 0)
+			return sig;
+	}
+	return scan_u64(text, (uint64_t)SIGRTMAX, &number) == 0 && number > 0 ? (int)number : -EINVAL;
 }
 
 int scan_bool(const char *text, bool *out)

@@ -1,211 +1,135 @@
 #include "clashsup/fwplan.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "core/fwplan_rules.h"
+
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+#define NAME_BYTES "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-"
 
-static const char *const chains[] = { FWPLAN_CHAIN, FWPLAN_CHAIN_OUT, FWPLAN_CHAIN_SELECT, FWPLAN_CHAIN_DIVERT };
+const char *fw_backend_name(enum fw_backend b)
+{
+	static const char *const names[FW_BACKENDS] = { "iptables", "nft", "script" };
 
-/* ---- the caller's buffer ---- */
+	return b < FW_BACKENDS ? names[b] : "?";
+}
 
-struct text {
-	char *buf;
-	size_t cap, len;
-	bool full;
+/* ---- the user's lists ---- */
+
+static const struct selection *selection_of(const struct fwplan_params *p)
+{
+	static const struct selection defaults;
+
+	return p->selection ? p->selection : &defaults;
+}
+
+static bool in_family(const struct net_list *l, enum ip_family family)
+{
+	for (size_t i = 0; l && i < l->n; i++) {
+		if (l->nets[i].addr.family == family)
+			return true;
+	}
+	return false;
+}
+
+/* ---- sets ---- */
+
+/* The lists of networks that a set is made of, at most two. */
+struct net_lists {
+	const struct net_list *list[2];
 };
 
-static void put(struct text *t, const char *bytes, size_t n)
+static struct net_lists nets_of(const struct fwplan_params *p, enum fw_set set)
 {
-	if (t->full || n >= t->cap - t->len) {
-		t->full = true;
-		return;
+	const struct selection *s = selection_of(p);
+
+	switch (set) {
+	case FWSET_WANT:
+		return (struct net_lists){ { &s->want, p->fake } };
+	case FWSET_FAKE:
+		return (struct net_lists){ { p->fake } };
+	case FWSET_LAN:
+		return (struct net_lists){ { p->lan } };
+	case FWSET_SKIP_DST:
+		return (struct net_lists){ { &s->skip_dst } };
+	case FWSET_SKIP_SRC:
+		return (struct net_lists){ { &s->skip_src } };
+	case FWSET_ONLY_SRC:
+		return (struct net_lists){ { &s->only_src } };
+	default:
+		return (struct net_lists){ { NULL } };
 	}
-	memcpy(t->buf + t->len, bytes, n);
-	t->len += n;
-	t->buf[t->len] = '\0';
 }
 
-static __attribute__((format(printf, 2, 3))) void put_fmt(struct text *t, const char *fmt, ...)
+bool fwplan_has_set(const struct fwplan_params *p, enum ip_family family, enum fw_set set)
 {
-	char piece[64];
-	va_list ap;
-	int n;
+	const struct selection *s = selection_of(p);
+	bool mac = !(p->lacks[family] & FW_LACKS_MAC);
 
-	va_start(ap, fmt);
-	n = vsnprintf(piece, sizeof(piece), fmt, ap);
-	va_end(ap);
-	if (n < 0 || (size_t)n >= sizeof(piece))
-		t->full = true;
-	else
-		put(t, piece, (size_t)n);
+	switch (set) {
+	case FWSET_SERVERS:
+	case FWSET_LEASE:
+	case FWSET_LAN:
+		return true;
+	case FWSET_RESERVED:
+		return s->want.n == 0;
+	case FWSET_INSIDE:
+		return p->dns.on && s->lan_ifaces.n == 0;
+	case FWSET_WANT:
+		return s->want.n > 0; /* one that is empty in this family wants nothing of it */
+	case FWSET_ONLY_SRC: /* likewise; and where only MAC addresses are named but cannot be seen, it is nobody */
+		return s->only_src.n > 0 || (s->only_mac.n > 0 && !mac);
+	case FWSET_SKIP_MAC:
+		return s->skip_mac.n > 0 && mac;
+	case FWSET_ONLY_MAC:
+		return s->only_mac.n > 0 && mac;
+	case FWSET_SKIP_PORT:
+		return s->skip_ports.n > 0;
+	case FWSET_FAKE:
+	case FWSET_SKIP_DST:
+	case FWSET_SKIP_SRC:
+		return in_family(nets_of(p, set).list[0], family);
+	case FW_SETS:
+		break;
+	}
+	return false;
 }
 
-static int text_end(const struct text *t, struct err *e)
-{
-	return t->full ? err_set(e, ENOSPC, "the firewall rules do not fit into %zu bytes", t->cap) : (int)t->len;
-}
-
-/* ---- the rules as data ---- */
-
-enum when { ALWAYS, V4_ONLY, LOCAL, AGAIN, AGAIN_LOCAL, EACH_ROUTING_MARK };
-
-struct row {
-	enum when when;
-	const char *line;
+static const struct {
+	const char *name;
+	const char *type[IP_FAMILIES];
+} sets[FW_SETS] = {
+	/*
+	 * With room for all from the start (8 bytes a place): where the kernel lets a set grow it waits for all CPUs,
+	 * 20 ms and more, and whoever feeds it waits with it.
+	 */
+	[FWSET_SERVERS] = { NULL,
+			    { "hash:ip family inet hashsize 65536 maxelem 131072",
+			      "hash:ip family inet6 hashsize 65536 maxelem 131072" } },
+	[FWSET_LEASE] = { FWPLAN_LEASE_SET, { "hash:net family inet timeout 3", "hash:net family inet6 timeout 3" } },
+	[FWSET_RESERVED] = { FWPLAN_RESERVED_SET, { "hash:net family inet", "hash:net family inet6" } },
+#define NETS                                                                                                           \
+	{                                                                                                              \
+		"hash:net family inet maxelem 262144", "hash:net family inet6 maxelem 262144"                          \
+	}
+	[FWSET_WANT] = { "clash_dst", NETS },
+	[FWSET_FAKE] = { "clash_fake", NETS },
+	[FWSET_INSIDE] = { "clash_inside", NETS },
+	[FWSET_LAN] = { "clash_lan", NETS },
+	[FWSET_SKIP_DST] = { "clash_dst_skip", NETS },
+	[FWSET_SKIP_SRC] = { "clash_src_skip", NETS },
+	[FWSET_ONLY_SRC] = { "clash_src", NETS },
+#undef NETS
+	[FWSET_SKIP_MAC] = { "clash_mac_skip", { "hash:mac maxelem 131072", "hash:mac maxelem 131072" } },
+	[FWSET_ONLY_MAC] = { "clash_mac", { "hash:mac maxelem 131072", "hash:mac maxelem 131072" } },
+	[FWSET_SKIP_PORT] = { "clash_port_skip", { "bitmap:port range 0-65535", "bitmap:port range 0-65535" } },
 };
 
-/*
- * In a line, '$' and a letter stand for a value: m our mark with its full mask,
- * p the port, i the address of the listener, s the server set, 6 the suffix of
- * the family's sets, g the core's gid, r one of the routing marks.
- */
-#define IN "-A " FWPLAN_CHAIN " "
-#define OUT "-A " FWPLAN_CHAIN_OUT " "
-#define SELECT "-A " FWPLAN_CHAIN_SELECT " "
-#define DIVERT "-A " FWPLAN_CHAIN_DIVERT " "
-#define SET_MARK "-j MARK --set-xmark $m"
-#define SET_CONNMARK "-j CONNMARK --set-xmark $m"
-#define TPROXY "-j TPROXY --on-port $p --on-ip $i --tproxy-mark $m"
-#define NO_LEASE "-m set ! --match-set " FWPLAN_LEASE_SET "$6 dst -j RETURN"
-#define TO_PORT_ITSELF "--dport $p -m addrtype --dst-type LOCAL -m conntrack --ctdir ORIGINAL -j DROP"
-
-/* Order is meaning; docs/decisions/0002-rules.md says why each is there. */
-static const struct row rows[] = {
-	{ ALWAYS, "*mangle" },
-	{ ALWAYS, ":" FWPLAN_CHAIN " - [0:0]" },
-	{ ALWAYS, ":" FWPLAN_CHAIN_OUT " - [0:0]" },
-	{ ALWAYS, ":" FWPLAN_CHAIN_SELECT " - [0:0]" },
-	{ ALWAYS, ":" FWPLAN_CHAIN_DIVERT " - [0:0]" },
-	{ AGAIN, "-D PREROUTING -j " FWPLAN_CHAIN },
-	{ AGAIN_LOCAL, "-D OUTPUT -j " FWPLAN_CHAIN_OUT },
-
-	{ ALWAYS, DIVERT SET_MARK },
-	{ ALWAYS, DIVERT "-j ACCEPT" },
-
-	{ ALWAYS, IN NO_LEASE },
-	{ ALWAYS, IN "-p tcp -m tcp " TO_PORT_ITSELF },
-	{ ALWAYS, IN "-p udp -m udp " TO_PORT_ITSELF },
-	{ ALWAYS, IN "-p tcp -m socket --transparent -j " FWPLAN_CHAIN_DIVERT },
-	{ ALWAYS, IN "-i lo -m mark ! --mark $m -j RETURN" },
-	{ ALWAYS, IN "-i lo -p tcp -m mark --mark $m " TPROXY },
-	{ ALWAYS, IN "-i lo -p udp -m mark --mark $m " TPROXY },
-	/* from here on the mark is the verdict of CLASH_SELECT alone */
-	{ ALWAYS, IN "-m mark --mark $m -j MARK --set-xmark 0x0/0xffffffff" },
-	{ ALWAYS, IN "-p udp -m connmark --mark $m -m addrtype ! --dst-type LOCAL " TPROXY },
-	{ ALWAYS, IN "-m conntrack --ctdir REPLY -j RETURN" },
-	{ ALWAYS, IN "-m set --match-set $s$6 dst -j RETURN" },
-	{ ALWAYS, IN "-j " FWPLAN_CHAIN_SELECT },
-	{ ALWAYS, IN "-p tcp -m mark --mark $m " TPROXY },
-	{ ALWAYS, IN "-p udp -m mark --mark $m " TPROXY },
-
-	{ ALWAYS, SELECT "-m addrtype --dst-type LOCAL -j RETURN" },
-	{ ALWAYS, SELECT "-m addrtype --dst-type MULTICAST -j RETURN" },
-	{ V4_ONLY, SELECT "-m addrtype --dst-type BROADCAST -j RETURN" },
-	{ ALWAYS, SELECT "-m set --match-set " FWPLAN_RESERVED_SET "$6 dst -j RETURN" },
-	{ ALWAYS, SELECT "-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN " SET_MARK },
-	{ ALWAYS, SELECT "-p udp -m conntrack --ctstate ESTABLISHED -m connmark ! --mark $m -j RETURN" },
-	{ ALWAYS, SELECT "-p udp " SET_CONNMARK },
-	{ ALWAYS, SELECT "-p udp " SET_MARK },
-
-	{ ALWAYS, OUT NO_LEASE },
-	{ ALWAYS, OUT
-	  "-p udp -m owner --gid-owner $g -m conntrack --ctstate NEW -m addrtype ! --src-type LOCAL " SET_CONNMARK },
-	{ ALWAYS, OUT "-o lo -j RETURN" },
-	{ ALWAYS, OUT "-m owner --gid-owner $g -j RETURN" },
-	{ EACH_ROUTING_MARK, OUT "-m mark --mark $r -j RETURN" },
-	{ ALWAYS, OUT "-p udp -m connmark --mark $m " SET_MARK },
-	{ ALWAYS, OUT "-m conntrack --ctdir REPLY -j RETURN" },
-	{ ALWAYS, OUT "-p tcp -m connmark --mark $m " SET_MARK },
-	{ ALWAYS, OUT "-m mark --mark $m -j RETURN" },
-	{ ALWAYS, OUT "-m set --match-set $s$6 dst -j RETURN" },
-	{ ALWAYS, OUT "-j " FWPLAN_CHAIN_SELECT },
-	{ ALWAYS, OUT "-m mark --mark $m " SET_CONNMARK },
-
-	{ ALWAYS, "-A PREROUTING -j " FWPLAN_CHAIN },
-	{ LOCAL, "-A OUTPUT -j " FWPLAN_CHAIN_OUT },
-	{ ALWAYS, "COMMIT" },
-};
-
-static void put_value(struct text *t, char which, const struct fwplan_params *p, enum ip_family family,
-		      uint32_t routing_mark)
+bool fwplan_set_is_shared(enum fw_set set)
 {
-	switch (which) {
-	case 'm':
-		put_fmt(t, "0x%x/0xffffffff", p->mark);
-		break;
-	case 'r':
-		put_fmt(t, "0x%x/0xffffffff", routing_mark);
-		break;
-	case 'p':
-		put_fmt(t, "%u", (unsigned)p->port);
-		break;
-	case 'g':
-		put_fmt(t, "%u", p->core_gid);
-		break;
-	case 's':
-		put(t, p->server_set, strlen(p->server_set));
-		break;
-	case 'i':
-		put_fmt(t, "%s", family == IP_V4 ? "127.0.0.1" : "::1");
-		break;
-	case '6':
-		put_fmt(t, "%s", family == IP_V4 ? "" : "6");
-		break;
-	}
-}
-
-static void put_line(struct text *t, const char *line, const struct fwplan_params *p, enum ip_family family,
-		     uint32_t routing_mark)
-{
-	while (*line != '\0') {
-		size_t plain = strcspn(line, "$");
-
-		put(t, line, plain);
-		line += plain;
-		if (*line == '$') {
-			put_value(t, line[1], p, family, routing_mark);
-			line += 2;
-		}
-	}
-	put(t, "\n", 1);
-}
-
-/* How often a row is written. */
-static size_t row_times(enum when when, const struct fwplan_params *p, enum ip_family family, bool again)
-{
-	switch (when) {
-	case ALWAYS:
-		return 1;
-	case V4_ONLY:
-		return family == IP_V4;
-	case LOCAL:
-		return p->local;
-	case AGAIN:
-		return again;
-	case AGAIN_LOCAL:
-		return again && p->local;
-	case EACH_ROUTING_MARK:
-		return p->n_routing_marks;
-	}
-	return 0;
-}
-
-static int check_params(const struct fwplan_params *p, struct err *e)
-{
-	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
-	const char *name = p->server_set ? p->server_set : "";
-	size_t len = strlen(name);
-
-	if (p->port == 0)
-		return err_set(e, EINVAL, "the TPROXY port is 0");
-	if (p->mark == 0)
-		return err_set(e, EINVAL, "the mark is 0, which every packet carries");
-	if (len == 0 || len > FWPLAN_SET_NAME_MAX || name[0] == '-' || strspn(name, allowed) != len)
-		return err_set(e, EINVAL, "bad name of the server set");
-	return 0;
+	return set == FWSET_SKIP_MAC || set == FWSET_ONLY_MAC || set == FWSET_SKIP_PORT;
 }
 
 const char *fwplan_set_name(const char *base, enum ip_family family, char buf[FWPLAN_SET_TEXT])
@@ -214,172 +138,115 @@ const char *fwplan_set_name(const char *base, enum ip_family family, char buf[FW
 	return buf;
 }
 
-int fwplan_restore(const struct fwplan_params *p, enum ip_family family, bool again, char *buf, size_t cap,
-		   struct err *e)
+const char *fwplan_set(const struct fwplan_params *p, enum ip_family family, enum fw_set set, char buf[FWPLAN_SET_TEXT])
 {
-	struct text t = { .buf = buf, .cap = cap };
-	int r = check_params(p, e);
+	const char *base = set == FWSET_SERVERS ? p->server_set : sets[set].name;
 
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		size_t times = row_times(rows[i].when, p, family, again);
-		bool each_mark = rows[i].when == EACH_ROUTING_MARK;
+	return fwplan_set_name(base, fwplan_set_is_shared(set) ? IP_V4 : family, buf);
+}
 
-		for (size_t k = 0; k < times; k++) {
-			uint32_t routing_mark = each_mark ? p->routing_marks[k] : 0;
+const char *fwplan_set_type(enum ip_family family, enum fw_set set)
+{
+	return sets[set].type[family];
+}
 
-			if (!each_mark || routing_mark != 0)
-				put_line(&t, rows[i].line, p, family, routing_mark);
+/* ---- what is in them ---- */
+
+/* hash:net takes no /0. */
+static int each_net(const struct addr_net *net, fwplan_element_fn each, void *ctx)
+{
+	struct addr_net half = *net;
+	char buf[ADDR_TEXT];
+	int r;
+
+	if (net->prefix > 0)
+		return each(ctx, addr_net_text(net, buf));
+	half.prefix = 1;
+	r = each(ctx, addr_net_text(&half, buf));
+	half.addr.bytes[0] = 0x80;
+	return r ? r : each(ctx, addr_net_text(&half, buf));
+}
+
+static int each_net_of(const struct net_lists *lists, enum ip_family family, fwplan_element_fn each, void *ctx)
+{
+	for (size_t k = 0; k < ARRAY_LEN(lists->list); k++) {
+		const struct net_list *l = lists->list[k];
+
+		for (size_t i = 0; l && i < l->n; i++) {
+			int r = l->nets[i].addr.family == family ? each_net(&l->nets[i], each, ctx) : 0;
+
+			if (r)
+				return r;
 		}
 	}
-	return text_end(&t, e);
+	return 0;
 }
 
-/* ---- removal ---- */
+static int each_mac(const struct mac_list *l, fwplan_element_fn each, void *ctx)
+{
+	int r = 0;
 
-struct span {
-	const char *at;
-	size_t len;
+	for (size_t i = 0; i < l->n && r == 0; i++) {
+		const uint8_t *b = l->macs[i].bytes;
+		char buf[18];
+
+		snprintf(buf, sizeof(buf), "%02x:%02x:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3], b[4], b[5]);
+		r = each(ctx, buf);
+	}
+	return r;
+}
+
+static int each_port(const struct port_list *l, fwplan_element_fn each, void *ctx)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < l->n && r == 0; i++) {
+		unsigned first = l->ranges[i].first, last = l->ranges[i].last;
+		char buf[16];
+
+		snprintf(buf, sizeof(buf), first == last ? "%u" : "%u-%u", first, last);
+		r = each(ctx, buf);
+	}
+	return r;
+}
+
+/* Whose queries may be answered: private, carrier's and link-local addresses (RFC 1918, 6598, 3927, 4193, 4291). */
+static const char *const inside[IP_FAMILIES][6] = {
+	{ "10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16", NULL },
+	{ "fc00::/7", "fe80::/10", NULL },
 };
 
-static bool span_is(struct span s, const char *text)
+int fwplan_elements(const struct fwplan_params *p, enum ip_family family, enum fw_set set, fwplan_element_fn each,
+		    void *ctx)
 {
-	return s.len == strlen(text) && memcmp(s.at, text, s.len) == 0;
-}
+	const struct selection *s = selection_of(p);
+	struct net_lists nets = nets_of(p, set);
+	const char *const *fixed;
+	size_t n;
+	int r = 0;
 
-static bool span_starts(struct span s, const char *text)
-{
-	return s.len >= strlen(text) && memcmp(s.at, text, strlen(text)) == 0;
-}
-
-/* The index of one of our chains, or -1. */
-static int our_chain(struct span name)
-{
-	for (size_t i = 0; i < ARRAY_LEN(chains); i++) {
-		if (span_is(name, chains[i]))
-			return (int)i;
-	}
-	return -1;
-}
-
-/*
- * Takes the next word off the line. iptables-save quotes a text that has blanks
- * in it and escapes a quote with a backslash; a quoted word keeps its quotes
- * here, so it never equals an option or a name. Empty at the end.
- */
-static struct span next_word(struct span *line)
-{
-	struct span word;
-	bool quoted = false;
-	size_t n = 0;
-
-	while (line->len > 0 && (*line->at == ' ' || *line->at == '\t')) {
-		line->at++;
-		line->len--;
-	}
-	for (; n < line->len; n++) {
-		char c = line->at[n];
-
-		if (c == '\\' && quoted && n + 1 < line->len)
-			n++;
-		else if (c == '"')
-			quoted = !quoted;
-		else if (!quoted && (c == ' ' || c == '\t'))
-			break;
-	}
-	word = (struct span){ line->at, n };
-	line->at += n;
-	line->len -= n;
-	return word;
-}
-
-/* "-A chain …": does it lead from a chain of others into one of ours? */
-static bool leads_to_us(struct span line)
-{
-	struct span word, before = { "", 0 };
-
-	(void)next_word(&line);
-	if (our_chain(next_word(&line)) >= 0)
-		return false; /* goes with its chain */
-	while ((word = next_word(&line)).len > 0) {
-		if ((span_is(before, "-j") || span_is(before, "-g")) && our_chain(word) >= 0)
-			return true;
-		before = word;
-	}
-	return false;
-}
-
-/* What one pass over the text has found. */
-struct search {
-	struct text *out;
-	bool table;  /* some table began: it is a save */
-	bool mangle; /* we are inside of this one */
-	bool stray;  /* a line that no save would have outside of a table */
-	bool found;
-	bool chain[ARRAY_LEN(chains)];
-};
-
-static void search_line(struct search *s, struct span line)
-{
-	if (line.len == 0 || line.at[0] == '#')
-		return;
-	if (line.at[0] == '*') {
-		s->table = true;
-		s->mangle = span_is(line, "*mangle");
-	} else if (span_is(line, "COMMIT")) {
-		s->mangle = false;
-	} else if (!s->mangle) {
-		s->stray |= !s->table;
-	} else if (line.at[0] == ':') {
-		struct span rest = { line.at + 1, line.len - 1 };
-		int i = our_chain(next_word(&rest));
-
-		if (i >= 0)
-			s->chain[i] = s->found = true;
-	} else if (span_starts(line, "-A ") && leads_to_us(line)) {
-		s->found = true;
-		put(s->out, "-D", 2);
-		put(s->out, line.at + 2, line.len - 2);
-		put(s->out, "\n", 1);
-	}
-}
-
-static void search_text(struct search *s, const char *save_text, size_t len)
-{
-	while (len > 0) {
-		const char *end = memchr(save_text, '\n', len);
-		size_t n;
-
-		if (!end)
-			return;
-		n = (size_t)(end - save_text);
-		search_line(s, (struct span){ save_text, n });
-		save_text += n + 1;
-		len -= n + 1;
-	}
-}
-
-int fwplan_removal(const char *save_text, size_t len, char *buf, size_t cap, struct err *e)
-{
-	static const char *const verbs[] = { "-F", "-X" }; /* all are emptied first, since they refer to each other */
-	struct text t = { .buf = buf, .cap = cap };
-	struct search s = { .out = &t };
-
-	put_fmt(&t, "*mangle\n");
-	search_text(&s, save_text, len);
-	if (!s.table && s.stray)
-		return err_set(e, EINVAL, "this is no output of iptables-save");
-	if (!s.found)
+	switch (set) {
+	case FWSET_SERVERS:
+	case FWSET_LEASE:
 		return 0;
-	for (size_t v = 0; v < ARRAY_LEN(verbs); v++) {
-		for (size_t i = 0; i < ARRAY_LEN(chains); i++) {
-			if (s.chain[i])
-				put_fmt(&t, "%s %s\n", verbs[v], chains[i]);
+	case FWSET_RESERVED:
+	case FWSET_INSIDE:
+		fixed = set == FWSET_INSIDE ? inside[family] : fwplan_reserved(family, &n);
+		for (size_t i = 0; set == FWSET_INSIDE ? fixed[i] != NULL : i < n; i++) {
+			r = each(ctx, fixed[i]);
+			if (r)
+				break;
 		}
+		return r;
+	case FWSET_SKIP_MAC:
+		return each_mac(&s->skip_mac, each, ctx);
+	case FWSET_ONLY_MAC:
+		return each_mac(&s->only_mac, each, ctx);
+	case FWSET_SKIP_PORT:
+		return each_port(&s->skip_ports, each, ctx);
+	default:
+		return each_net_of(&nets, family, each, ctx);
 	}
-	put_fmt(&t, "COMMIT\n");
-	return text_end(&t, e);
 }
 
 /* ---- reserved networks ---- */
@@ -400,4 +267,79 @@ const char *const *fwplan_reserved(enum ip_family family, size_t *n_out)
 {
 	*n_out = family == IP_V4 ? ARRAY_LEN(reserved4) : ARRAY_LEN(reserved6);
 	return family == IP_V4 ? reserved4 : reserved6;
+}
+
+/* ---- what makes no plan ---- */
+
+static bool is_ours(const struct fwplan_params *p, const char *name)
+{
+	char buf[FWPLAN_SET_TEXT];
+
+	for (unsigned set = FWSET_LEASE; set < FW_SETS; set++) {
+		for (unsigned f = 0; f < IP_FAMILIES; f++) {
+			if (strcmp(name, fwplan_set(p, (enum ip_family)f, (enum fw_set)set, buf)) == 0)
+				return true;
+		}
+	}
+	return false;
+}
+
+static int check_server_set(const struct fwplan_params *p, struct err *e)
+{
+	const char *name = p->server_set ? p->server_set : "";
+	size_t len = strlen(name);
+	char twin[FWPLAN_SET_TEXT];
+
+	if (len == 0 || len > FWPLAN_SET_NAME_MAX || name[0] == '-' || strspn(name, NAME_BYTES) != len)
+		return err_set(e, EINVAL, "bad name of the server set");
+	if (is_ours(p, name) || is_ours(p, fwplan_set_name(name, IP_V6, twin)))
+		return err_set(e, EINVAL,
+			       "the server set cannot be called %s, which is the name of another set of ours", name);
+	return 0;
+}
+
+/* It goes into the text as it is. */
+static int check_ifaces(const struct iface_list *l, struct err *e)
+{
+	for (size_t i = 0; i < l->n; i++) {
+		size_t len = strnlen(l->ifaces[i].name, sizeof(l->ifaces[i].name));
+		size_t good = len < sizeof(l->ifaces[i].name) ? strspn(l->ifaces[i].name, NAME_BYTES ":@") : 0;
+		bool any = len > 0 && good == len - 1 && l->ifaces[i].name[good] == '*';
+
+		if (len == 0 || len > IFACE_TEXT || l->ifaces[i].name[0] == '-' || !(good == len || any) ||
+		    (len == IFACE_TEXT && !any))
+			return err_set(e, EINVAL, "bad name of an interface: \"%.*s\"", IFACE_TEXT, l->ifaces[i].name);
+	}
+	return 0;
+}
+
+static int check_dns(const struct fwplan_params *p, enum ip_family family, struct err *e)
+{
+	const struct addr *fallback = &p->dns.fallback[family];
+
+	if (!p->dns.on)
+		return 0;
+	if (p->dns.port == 0)
+		return err_set(e, EINVAL, "the port of Mihomo's DNS is 0");
+	if (p->dns.has_fallback[family] && (fallback->family != family || addr_is_special(fallback)))
+		return err_set(e, EINVAL, "queries cannot be sent to this fallback resolver");
+	return 0;
+}
+
+int fw_plan_check(const struct fwplan_params *p, enum ip_family family, struct err *e)
+{
+	int r;
+
+	if (p->port == 0)
+		return err_set(e, EINVAL, "the TPROXY port is 0");
+	if (p->mark == 0)
+		return err_set(e, EINVAL, "the mark is 0, which every packet carries");
+	if (p->lacks[family] & FW_LACKS_CONNTRACK)
+		return err_set(e, EINVAL, "the kernel has no connection tracking, which every rule of ours needs");
+	r = check_server_set(p, e);
+	if (r == 0)
+		r = check_ifaces(&selection_of(p)->skip_ifaces, e);
+	if (r == 0)
+		r = check_ifaces(&selection_of(p)->lan_ifaces, e);
+	return r < 0 ? r : check_dns(p, family, e);
 }

@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 
-#include "clashsup/fwplan.h"
 #include "clashsup/log.h"
 
 void changes_put(struct changes *c, const struct addr *a, bool enters)
@@ -28,12 +27,10 @@ bool changes_left(const struct changes *c)
 }
 
 /* Those of one family out of the `n` that are next. */
-static int flush_family(const struct changes *c, struct ipset *ipset, const char *set, enum ip_family f, size_t n,
-			struct err *e)
+static int flush_family(const struct changes *c, change_fn change, void *ctx, enum ip_family f, size_t n, struct err *e)
 {
 	struct addr add[IPSET_BATCH], del[IPSET_BATCH];
 	size_t n_add = 0, n_del = 0;
-	char name[FWPLAN_SET_TEXT];
 
 	for (size_t i = 0; i < n; i++) {
 		const struct change *one = &c->list[c->at + i];
@@ -45,7 +42,7 @@ static int flush_family(const struct changes *c, struct ipset *ipset, const char
 	}
 	if (!n_add && !n_del)
 		return 0;
-	return ipset_change(ipset, fwplan_set_name(set, f, name), add, n_add, del, n_del, e);
+	return change(ctx, f, add, n_add, del, n_del, e);
 }
 
 /* How many make one batch: within it additions come first, so none may follow a deletion. */
@@ -59,13 +56,13 @@ static size_t next_batch(const struct changes *c)
 	return n;
 }
 
-bool changes_flush(struct changes *c, struct ipset *ipset, const char *set)
+bool changes_flush(struct changes *c, change_fn change, void *ctx)
 {
 	size_t n = next_batch(c);
 	struct err e = ERR_INIT;
 
 	for (unsigned f = 0; f < IP_FAMILIES && n > 0; f++) {
-		if (flush_family(c, ipset, set, (enum ip_family)f, n, &e) < 0) {
+		if (flush_family(c, change, ctx, (enum ip_family)f, n, &e) < 0) {
 			log_error(LOG_PROXY_IPS, "cannot update ipset (again with the next run): %s", e.msg);
 			c->lost = true;
 		}

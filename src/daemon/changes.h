@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include "clashsup/addr.h"
+#include "clashsup/err.h"
 #include "clashsup/ipset.h"
 
 struct change {
@@ -25,8 +26,12 @@ struct changes {
 void changes_put(struct changes *c, const struct addr *a, bool enters);
 bool changes_left(const struct changes *c);
 
-/* One batch goes into the sets of both families; `set` is the name of the IPv4 one. False when there was none. */
-bool changes_flush(struct changes *c, struct ipset *ipset, const char *set);
+/* What brings one family's batch into the kernel: net_change_servers, or a test's own. */
+typedef int (*change_fn)(void *ctx, enum ip_family family, const struct addr *add, size_t n_add, const struct addr *del,
+			 size_t n_del, struct err *e);
+
+/* One batch goes into the sets of both families. False when there was none. */
+bool changes_flush(struct changes *c, change_fn change, void *ctx);
 
 /* Forgets what is left, and gives the memory back. */
 void changes_clear(struct changes *c);

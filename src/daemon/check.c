@@ -8,7 +8,9 @@
 
 #include "clashsup/io.h"
 #include "clashsup/log.h"
+#include "clashsup/mihomo_words.h"
 #include "clashsup/scan.h"
+#include "daemon/mihomo.h"
 
 #define CONFIG_MAX (64u << 20)
 
@@ -73,41 +75,20 @@ static int copy_config(struct check *c, struct err *e)
 	return r < 0 ? err_sys(e, -r, "cannot write %s", c->copy) : 0;
 }
 
+#define LISTENER "\nlisteners: [{name: clashsup, type: tproxy, port: "
+
 /* One appended line adds the listener: it works with allow-lan false, for both families, over every kind of reload. */
 static int append_listener(const struct check *c, struct err *e)
 {
 	const char *listen = access("/proc/net/if_inet6", F_OK) == 0 ? "::" : "0.0.0.0";
 	char line[160];
-	int n = snprintf(line, sizeof(line),
-			 "\nlisteners: [{name: clashsup, type: tproxy, port: %u, listen: \"%s\", udp: true}]\n",
-			 c->facts.port, listen);
+	int n = snprintf(line, sizeof(line), LISTENER "%u, listen: \"%s\", udp: true}]\n", c->facts.port, listen);
 	int r = io_write_all(c->copy_fd, line, (size_t)n);
 
 	return r < 0 ? err_sys(e, -r, "cannot write %s", c->copy) : 0;
 }
 
 /* ---- mihomo -t ---- */
-
-/* The message of the last log line that has one: msg="...", else the whole output's first line. */
-static void test_message(const char *output, char *out, size_t cap)
-{
-	const char *at = output, *best = NULL;
-	size_t n = 0;
-
-	while ((at = strstr(at, "level=")) != NULL) {
-		const char *msg = strstr(at, "msg=\"");
-
-		if (msg && (strncmp(at, "level=err", 9) == 0 || strncmp(at, "level=fatal", 11) == 0))
-			best = msg + 5;
-		at += 6;
-	}
-	for (at = best ? best : output; *at && *at != '\n' && n + 1 < cap && !(best && *at == '"'); at++) {
-		if (best && at[0] == '\\' && at[1])
-			at++;
-		out[n++] = *at;
-	}
-	out[n] = '\0';
-}
 
 static bool same_bytes(const char *a, const char *b)
 {
@@ -118,21 +99,51 @@ static bool same_bytes(const char *a, const char *b)
 	       io_slurp_path(b, CONFIG_MAX, &y, &y_len, NULL) == 0 && x_len == y_len && memcmp(x, y, x_len) == 0;
 }
 
+/* The copy is the user's file, perhaps with our line behind it. */
+bool check_differs(const struct check *c)
+{
+	cleanup_free char *file = NULL, *copy = NULL;
+	size_t len, copy_len;
+
+	if (io_slurp_path(c->setup->config, CONFIG_MAX, &file, &len, NULL) < 0 ||
+	    io_slurp_path(c->final, CONFIG_MAX, &copy, &copy_len, NULL) < 0 || copy_len < len ||
+	    memcmp(file, copy, len) != 0)
+		return true;
+	return copy_len > len && strncmp(copy + len, LISTENER, sizeof(LISTENER) - 1) != 0;
+}
+
+/* The directory is Mihomo's: only the very file that was made here is given away. */
+int check_give(const struct check *c, uid_t from, uid_t to, struct err *e)
+{
+	cleanup_fd int fd = open(c->final, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	struct stat st;
+
+	if (fd < 0 && errno == ENOENT)
+		return 0;
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_sys(e, errno, "cannot give %s to Mihomo's user", c->final);
+	if (!S_ISREG(st.st_mode) || st.st_nlink != 1 || st.st_uid != from)
+		return err_set(e, EPERM, "%s is not the file that was made there", c->final);
+	return fchown(fd, to, (gid_t)-1) < 0 ? err_sys(e, errno, "cannot give %s to Mihomo's user", c->final) : 0;
+}
+
 static void on_tested(void *ctx, const struct job_result *result)
 {
 	struct check *c = ctx;
-	char text[200], why[320] = "";
+	const char *config = c->setup->config, *home = c->setup->home;
+	char text[200], why[512] = "";
 
 	c->job = NULL;
 	if (job_ok(result)) {
 		c->facts.unchanged = same_bytes(c->copy, c->final);
 		if (rename(c->copy, c->final) < 0)
 			snprintf(why, sizeof(why), "cannot put the checked copy in force: %s", strerror(errno));
+	} else if (result->timed_out && mihomo_downloads(result->output, config, home, why, sizeof(why))) {
+		/* it has said why */
 	} else if (result->status == -1 || result->timed_out || !result->output_len) {
 		snprintf(why, sizeof(why), "mihomo -t: %s", job_why(result, text, sizeof(text)));
 	} else {
-		test_message(result->output, text, sizeof(text));
-		snprintf(why, sizeof(why), "%.100s: %s", c->setup->config, text);
+		mihomo_complaint(result->output, config, home, why, sizeof(why));
 	}
 	finish(c, why);
 }
@@ -142,9 +153,12 @@ static void test_copy(struct check *c)
 	const char *const argv[] = {
 		c->setup->settings->mihomo.binary, "-t", "-d", c->setup->home, "-f", c->copy, NULL
 	};
-	struct job_spec spec = {
-		.argv = argv, .deadline_ms = CHECK_DEADLINE_MS, .in_child = sandbox_mihomo, .arg = &c->setup->ids
-	};
+	cleanup_free char **env = mihomo_environment(c->setup->settings);
+	struct job_spec spec = { .argv = argv,
+				 .envp = (const char *const *)env,
+				 .deadline_ms = CHECK_DEADLINE_MS,
+				 .in_child = sandbox_mihomo,
+				 .arg = &c->setup->ids };
 	struct err e = ERR_INIT;
 
 	if (job_start(&c->job, c->setup->reaper, &spec, on_tested, c, &e) < 0) {
@@ -200,6 +214,22 @@ static void take_port(struct check *c, const char *value)
 	c->facts.port = (uint16_t)port;
 }
 
+/* ":1053", "0.0.0.0:1053", "[::]:1053": only on a wildcard address can a redirected query be answered. */
+static void take_dns_listen(struct config_facts *f, const char *value)
+{
+	static const char *const wildcards[] = { "", "0.0.0.0", "[::]", "::", "*" };
+	const char *colon = strrchr(value, ':');
+	uint64_t port;
+
+	if (!colon || scan_u64(colon + 1, UINT16_MAX, &port) < 0)
+		return;
+	for (size_t i = 0; i < sizeof(wildcards) / sizeof(wildcards[0]); i++) {
+		if (strlen(wildcards[i]) == (size_t)(colon - value) &&
+		    memcmp(wildcards[i], value, (size_t)(colon - value)) == 0)
+			f->dns_port = (uint16_t)port;
+	}
+}
+
 static void take_setting(struct check *c, enum wire_setting key, const char *value)
 {
 	struct config_facts *f = &c->facts;
@@ -222,6 +252,13 @@ static void take_setting(struct check *c, enum wire_setting key, const char *val
 		if (f->n_fake < CHECK_FAKE_NETS && addr_net_parse(value, &f->fake[f->n_fake]) == 0)
 			f->n_fake++;
 		break;
+	case WIRE_SET_DNS_LISTEN:
+		take_dns_listen(f, value);
+		break;
+	case WIRE_SET_DNS_FALLBACK:
+		if (f->n_resolvers < CHECK_RESOLVERS && addr_parse(value, &f->resolver[f->n_resolvers]) == 0)
+			f->n_resolvers++;
+		break;
 	case WIRE_SET_WATCH:
 		if (f->n_watch == CHECK_WATCHES)
 			snprintf(f->warning, sizeof(f->warning),
@@ -238,7 +275,6 @@ static void take_setting(struct check *c, enum wire_setting key, const char *val
 	case WIRE_SET_ALLOW_LAN:
 	case WIRE_SET_BIND_ADDRESS:
 	case WIRE_SET_IPV6:
-	case WIRE_SET_DNS_LISTEN:
 	case WIRE_SET_CONTROLLER_UNIX:
 	case WIRE_SET_RESOLVER:
 	case WIRE_SETTINGS:

@@ -23,6 +23,7 @@
 
 #define CHECK_MARKS 64
 #define CHECK_FAKE_NETS 8
+#define CHECK_RESOLVERS 8
 #define CHECK_WATCHES 240
 #define CHECK_DEADLINE_MS 200000 /* mihomo -t may download geodata: 90 s each */
 #define CHECK_INSPECT_MS 1000
@@ -35,6 +36,10 @@ struct config_facts {
 	size_t n_marks;
 	struct addr_net fake[CHECK_FAKE_NETS];
 	size_t n_fake;
+	uint16_t dns_port; /* of dns.listen on a wildcard address; 0 = none */
+	struct addr
+		resolver[CHECK_RESOLVERS]; /* plain ones beside Mihomo, in the order in which they are to be tried */
+	size_t n_resolvers;
 	char *watch[CHECK_WATCHES]; /* owned: files of providers */
 	size_t n_watch;
 	char warning[256]; /* "" = none */
@@ -64,6 +69,12 @@ void check_free(struct check *c); /* NULL-safe */
 /* Starts anew; a running one is forgotten. `done` may be called before this returns. */
 void check_start(struct check *c);
 void check_cancel(struct check *c);
+
+/* Is the user's file another one than that which is in force? By its bytes. */
+bool check_differs(const struct check *c);
+
+/* Mihomo's user is another one: the copy in force becomes his. */
+int check_give(const struct check *c, uid_t from, uid_t to, struct err *e);
 
 void config_facts_free(struct config_facts *f);
 

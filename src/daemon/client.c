@@ -2,6 +2,7 @@
 
 #include <cjson/cJSON.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,8 @@
 #include "clashsup/addr.h"
 #include "clashsup/ctl.h"
 #include "clashsup/io.h"
+#include "clashsup/scan.h"
+#include "daemon/client_stream.h"
 #include "daemon/status_view.h"
 
 enum { EXIT_OK = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2, EXIT_UNREACHABLE = 3 };
@@ -142,6 +145,20 @@ static cJSON *ask(const struct settings *s, const char *request, struct err *e)
 	return answer;
 }
 
+cJSON *client_status(const struct settings *s, struct err *e)
+{
+	cJSON *answer, *status;
+	char request[64];
+
+	snprintf(request, sizeof(request), "{\"version\":%d,\"cmd\":\"status\"}\n", CTL_VERSION);
+	answer = ask(s, request, e);
+	status = cJSON_DetachItemFromObjectCaseSensitive(answer, "status");
+	if (answer && !status)
+		err_set(e, EPROTO, "the supervisor did not tell its status");
+	cJSON_Delete(answer);
+	return status;
+}
+
 static const char *text_of(const cJSON *o, const char *name)
 {
 	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, name));
@@ -225,7 +242,9 @@ static const struct command commands[] = {
 	{ "off", "mode", "mixed", CTL_MODE },
 	{ "mode", "mode", "", CTL_MODE },
 	{ "refresh", "refresh", NULL, CTL_REFRESH },
+	{ "reload", "reload", NULL, CTL_RELOAD },
 	{ "ips", "ips", NULL, CTL_IPS },
+	{ "signal", "signal", "", CTL_SIGNAL },
 };
 
 static const struct command *find_command(const char *name)
@@ -250,12 +269,45 @@ static bool read_arguments(const struct command *c, int argc, char **argv, const
 		return false;
 	if (takes_mode) {
 		*mode_out = argv[0];
+		if (c->kind == CTL_SIGNAL)
+			return scan_signal(argv[0]) > 0;
 		return strcmp(argv[0], "tproxy") == 0 || strcmp(argv[0], "mixed") == 0;
 	}
 	if (c->kind != CTL_STATUS)
 		return false;
 	*how_out = strcmp(argv[0], "--json") == 0 ? STATUS_JSON : STATUS_LIVE;
 	return *how_out == STATUS_JSON || strcmp(argv[0], "--live") == 0;
+}
+
+/* The end of an answer without an end is ours to tell: by ending our side when there is no more to ask. */
+static int run_stream(const struct settings *s, const char *cmd, int argc, char **argv)
+{
+	int64_t deadline = mono_ms() + CLIENT_TIMEOUT_MS;
+	const struct timeval patience = { .tv_sec = CLIENT_TIMEOUT_MS / 1000 };
+	struct stream_options o;
+	struct err e = ERR_INIT;
+	cleanup_fd int fd = -1;
+	char request[128], count[32] = "";
+
+	if (!stream_options_read(&o, strcmp(cmd, "events") == 0, argc, argv)) {
+		fprintf(stderr, "clashsup: usage: clashsup %s [-f] [-n COUNT]%s\n", cmd,
+			strcmp(cmd, "events") == 0 ? " [--json]" : "");
+		return EXIT_USAGE;
+	}
+	if (o.count != UINT32_MAX)
+		snprintf(count, sizeof(count), ",\"count\":%u", o.count);
+	snprintf(request, sizeof(request), "{\"version\":%d,\"cmd\":\"%s\"%s%s}\n", CTL_VERSION, cmd, count,
+		 o.follow ? ",\"follow\":true" : "");
+	fd = reach(s, deadline, &e);
+	if (fd < 0 || send_line(fd, request, deadline, &e) < 0 || fcntl(fd, F_SETFL, 0) < 0) {
+		fprintf(stderr, "clashsup: %s\n", e.msg);
+		return EXIT_UNREACHABLE;
+	}
+	if (!o.follow) {
+		(void)shutdown(fd, SHUT_WR);
+		(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	}
+	return stream_show(steal_fd(&fd), cmd, &o);
 }
 
 int client_run(const struct settings *s, const char *cmd, int argc, char **argv)
@@ -268,16 +320,22 @@ int client_run(const struct settings *s, const char *cmd, int argc, char **argv)
 	cJSON *answer;
 	int r = EXIT_OK;
 
+	if (strcmp(cmd, "logs") == 0 || strcmp(cmd, "events") == 0)
+		return run_stream(s, cmd, argc, argv);
 	if (!c || !read_arguments(c, argc, argv, &mode, &how)) {
 		fprintf(stderr, "clashsup: usage: clashsup %s%s\n", c ? c->name : "COMMAND",
 			!c			 ? ""
 			: c->kind == CTL_STATUS	 ? " [--json | --live]"
+			: c->kind == CTL_SIGNAL	 ? " NAME|NUMBER"
 			: c->mode && !c->mode[0] ? " tproxy|mixed"
 						 : "");
 		return EXIT_USAGE;
 	}
 	snprintf(request, sizeof(request), "{\"version\":%d,\"cmd\":\"%s\"%s%s%s}\n", CTL_VERSION, c->cmd,
-		 mode ? ",\"mode\":\"" : "", mode ? mode : "", mode ? "\"" : "");
+		 !mode			 ? ""
+		 : c->kind == CTL_SIGNAL ? ",\"signal\":\""
+					 : ",\"mode\":\"",
+		 mode ? mode : "", mode ? "\"" : "");
 	answer = ask(s, request, &e);
 	if (!answer) {
 		fprintf(stderr, "clashsup: %s\n", e.msg);
@@ -290,6 +348,8 @@ int client_run(const struct settings *s, const char *cmd, int argc, char **argv)
 		r = show_status(answer, how);
 	} else if (c->kind == CTL_IPS) {
 		r = show_ips(answer);
+	} else if (c->kind == CTL_RELOAD) {
+		puts(text_of(answer, "did"));
 	}
 	cJSON_Delete(answer);
 	return r;

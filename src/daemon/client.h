@@ -6,6 +6,8 @@
 #ifndef DAEMON_CLIENT_H
 #define DAEMON_CLIENT_H
 
+#include <cjson/cJSON.h>
+
 #include "clashsup/settings.h"
 
 #define CLIENT_TIMEOUT_MS 5000
@@ -19,5 +21,8 @@
  * done, 1 refused, 3 not reachable. 2 for a wrong command line.
  */
 int client_run(const struct settings *s, const char *cmd, int argc, char **argv);
+
+/* The status of a running supervisor, the caller's to cJSON_Delete; NULL and the sentence when there is none. */
+cJSON *client_status(const struct settings *s, struct err *e);
 
 #endif

@@ -4,7 +4,10 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "clashsup/io.h"
 #include "daemon/clock.h"
+#include "daemon/commands.h"
+#include "daemon/stream.h"
 #include "daemon/supervisor.h"
 
 static void add_warning(struct report *r, const char *text)
@@ -22,9 +25,28 @@ static void report_mihomo(const struct supervisor *s, struct report *r)
 	r->mihomo.exit_code = WIFEXITED(s->exit_status) ? WEXITSTATUS(s->exit_status) : -1;
 	r->mihomo.exit_signal = WIFSIGNALED(s->exit_status) ? WTERMSIG(s->exit_status) : 0;
 	r->mihomo.exit_at = s->exit_at;
+	r->mihomo.history = &s->deaths.history;
 	r->probe.ok = s->health.ok;
 	r->probe.latency_us = s->health.latency_us;
 	r->probe.fails = s->health.policy.fails;
+}
+
+static void report_rules(const struct supervisor *s, struct report *r)
+{
+	char text[CHOICE_WHY];
+
+	for (unsigned b = 0; b < 2; b++)
+		snprintf(r->backends[b], REPORT_TEXT, "%.*s", REPORT_TEXT - 1,
+			 s->net.powerless ? s->net.fault
+			 : s->around.probed
+				 ? choice_backend_text(&s->around.ability, b == 0 ? FW_IPTABLES : FW_NFT, text)
+				 : "not known yet");
+	snprintf(r->direct_path, REPORT_TEXT, "%s", s->around.direct_path);
+	snprintf(r->dns, REPORT_TEXT, "%s", s->net.dns_note);
+	net_delta(&s->net, r->delta, sizeof(r->delta));
+	r->repairs.count = s->net.repair.policy.count;
+	snprintf(r->repairs.last, REPORT_TEXT, "%s", s->net.repair.last);
+	r->repairs.at = s->net.repair.at;
 }
 
 static void report_net(const struct supervisor *s, struct report *r)
@@ -44,7 +66,7 @@ static void report_net(const struct supervisor *s, struct report *r)
 		r->ipset.count[f] =
 			s->servers.on && s->servers.family[f] ? ledger_count(s->servers.ledger, (enum ip_family)f) : 0;
 	}
-	snprintf(r->iptables_note, sizeof(r->iptables_note), "%s", s->net.fault[0] ? s->net.fault : "ok");
+	report_rules(s, r);
 	r->ipset.name = s->settings->ipset.name;
 	r->ipset.updated = s->servers.updated;
 	r->extract.running = servers_busy(&s->servers);
@@ -82,6 +104,24 @@ static const char *waiting_for(const struct supervisor *s)
 	return "";
 }
 
+/* An arming that is held up is no arming to those who look: the network is direct for now. */
+static const char *net_shown(const struct supervisor *s)
+{
+	enum net_state net = s->machine.life.net;
+
+	return net_state_name(net == NET_ARMING && net_is_held_up(&s->net) ? NET_DIRECT : net);
+}
+
+static const char *mode_shown(const struct supervisor *s)
+{
+	return s->machine.life.tproxy ? "tproxy" : "mixed";
+}
+
+const char *supervisor_state(const struct supervisor *s)
+{
+	return report_state(child_state_name(s->machine.life.child), net_shown(s), mode_shown(s));
+}
+
 static char *answer_status(const struct supervisor *s, bool privileged)
 {
 	const struct lifecycle *l = &s->machine.life;
@@ -91,21 +131,31 @@ static char *answer_status(const struct supervisor *s, bool privileged)
 	if (!r)
 		return NULL;
 	r->child = child_state_name(l->child);
-	r->net = net_state_name(l->net);
-	r->mode = l->tproxy ? "tproxy" : "mixed";
-	r->backend = "iptables";
-	r->on_death = "open";
+	r->net = net_shown(s);
+	r->closed = s->net.standing && s->net.plan.closed && l->net != NET_ARMED;
+	r->mode = mode_shown(s);
+	r->backend = s->around.choice.found ? fw_backend_name(s->around.choice.backend) : NULL;
+	r->on_death = s->settings->tproxy.on_death == ON_DEATH_CLOSED ? "closed" : "open";
 	r->since = s->since;
-	r->state = report_state(r->child, r->net, r->mode);
+	r->state = supervisor_state(s);
 	r->full = privileged;
 	report_mihomo(s, r);
 	report_net(s, r);
 	if (privileged || l->child != CHILD_WAITING)
 		snprintf(r->waiting_for, sizeof(r->waiting_for), "%s", waiting_for(s));
+	add_warning(r, s->reload.warning);
+	add_warning(r, s->net.fault);
+	for (size_t i = 0; i < s->around.findings.n && r->n_surroundings < REPORT_WARNINGS; i++) {
+		if (s->around.findings.list[i].weight == FINDING_WARN)
+			snprintf(r->surroundings[r->n_surroundings++], REPORT_TEXT, "%s",
+				 s->around.findings.list[i].text);
+	}
+	add_warning(r, surroundings_lack(&s->around) ? surroundings_lack(&s->around) : "");
 	add_warning(r, s->config_warning);
 	add_warning(r, s->facts.warning);
 	add_warning(r, s->servers.warning);
 	add_warning(r, s->servers.remember.warning);
+	add_warning(r, s->deaths.warning);
 	json = report_json(r);
 	if (json && asprintf(&answer, "{\"version\":%d,\"ok\":true,\"status\":%s}", CTL_VERSION, json) < 0)
 		answer = NULL;
@@ -163,17 +213,41 @@ static char *answer_ips(const struct supervisor *s, size_t *cursor)
 	return NULL;
 }
 
+int control_open(struct supervisor *s, struct ctl **out, struct err *e)
+{
+	const char *socket = s->settings->control.socket;
+	char path[PATH_MAX];
+	int r = io_path(path, sizeof(path), e, "%s%s", socket[0] ? socket : s->settings->state.run,
+			socket[0] ? "" : "/control.sock");
+
+	return r < 0 ? r : ctl_open(out, s->loop, path, s->settings->control.group, control_handle, s, e);
+}
+
+static char *answer_reload(struct supervisor *s)
+{
+	char did[RELOAD_TEXT];
+
+	return reload_now(s, did) < 0 ? ctl_answer_error(did) : ctl_answer_did(did);
+}
+
 char *control_handle(void *ctx, const struct ctl_request *request, size_t *cursor)
 {
 	struct supervisor *s = ctx;
+	const struct command_state now = { s->machine.life, s->shutting_down, s->mihomo.proc.pid > 0, s->servers.on };
+	char sentence[COMMAND_SENTENCE];
+	const char *refusal = *cursor ? NULL : command_refusal(request, &now, sentence);
 
-	if (s->shutting_down && request->cmd != CTL_STATUS && request->cmd != CTL_SHUTDOWN)
-		return *cursor ? NULL : ctl_answer_error("clashsup is shutting down");
+	if (refusal)
+		return ctl_answer_error(refusal);
 	switch (request->cmd) {
 	case CTL_STATUS:
 		return answer_status(s, request->privileged);
 	case CTL_IPS:
 		return answer_ips(s, cursor);
+	case CTL_LOGS:
+		return stream_answer(&s->lines.ring, "line", request, cursor);
+	case CTL_EVENTS:
+		return stream_answer(&s->eventlog.ring, NULL, request, cursor);
 	case CTL_START:
 		policy_restart_reset(&s->restart);
 		machine_post(&s->machine, EV_START);
@@ -192,10 +266,14 @@ char *control_handle(void *ctx, const struct ctl_request *request, size_t *curso
 		supervisor_set_mode(s, !request->mixed);
 		break;
 	case CTL_REFRESH:
-		if (!s->servers.on)
-			return ctl_answer_error("there is no set to refresh: TProxy is not applied");
 		servers_extract(&s->servers, SERVERS_ASKED);
 		break;
+	case CTL_SIGNAL:
+		mihomo_signal(&s->mihomo, request->signal);
+		break;
+	case CTL_RELOAD:
+		return answer_reload(s);
+	case CTL_REEXEC:
 	case CTL_CMDS:
 		return ctl_answer_error("unknown command");
 	}

@@ -3,11 +3,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/wait.h>
 
 #include "clashsup/io.h"
 #include "clashsup/log.h"
 #include "clashsup/procfs.h"
 #include "clashsup/scan.h"
+#include "daemon/adopt.h"
+#include "daemon/announce.h"
 #include "daemon/clock.h"
 #include "daemon/supervisor.h"
 
@@ -15,7 +18,8 @@
 #define RETRY_MAX_MS 5000
 #define FAREWELL_MS 10
 #define FAREWELLS 100
-#define GIVE_UP_MS 2500 /* beyond stop_timeout: a clean stop that cannot finish ends all the same */
+#define NO_START_STATUS (126 << 8) /* as of waitpid(2): what a shell says of what cannot be executed */
+#define GIVE_UP_MS 2500		   /* beyond stop_timeout: a clean stop that cannot finish ends all the same */
 
 static struct report_time now(void)
 {
@@ -29,17 +33,40 @@ static void after(struct supervisor *s, ev_timer *t, int64_t ms)
 	ev_timer_start(s->loop, t);
 }
 
+#define TELL(...) (&(const struct announcement){ __VA_ARGS__ })
+
 /* ---- effects ---- */
 
 static void arm(struct supervisor *s)
 {
-	struct net_plan plan = {
-		.port = s->facts.port, .marks = s->facts.marks, .n_marks = s->facts.n_marks, .core_gid = s->ids.gid
-	};
+	struct net_plan plan;
 
-	for (unsigned f = 0; f < IP_FAMILIES; f++)
-		plan.family_note[f] = s->mihomo.family_note[f];
+	reload_go_on(s);
+	plan = adopt_plan(s);
 	net_arm(&s->net, &plan);
+}
+
+/* What stands over Mihomo's deaths is wanted unless the user wants no proxy now. */
+static bool stands(const struct supervisor *s)
+{
+	enum child_state child = s->machine.life.child;
+	bool asked_for = s->machine.life.tproxy && !s->shutting_down && child != CHILD_STOPPED &&
+			 child != CHILD_STOPPING && !s->reload.next;
+
+	return asked_for && (s->net.armed_before || s->settings->tproxy.on_death == ON_DEATH_CLOSED);
+}
+
+void events_settle(struct supervisor *s)
+{
+	net_settle(&s->net, stands(s));
+}
+
+void events_sweep(struct supervisor *s)
+{
+	s->net.stand = s->settings->tproxy.mode == MODE_TPROXY && s->settings->tproxy.on_death == ON_DEATH_CLOSED;
+	if (s->net.stand)
+		surroundings_probe(&s->around); /* which backend closes the way before the leftovers go */
+	net_remove(&s->net);
 }
 
 static void switch_off(struct supervisor *s)
@@ -62,6 +89,7 @@ static void run_action(void *ctx, enum lifecycle_action action)
 		net_abort(&s->net);
 		break;
 	case ACT_REMOVE:
+		net_settle(&s->net, stands(s));
 		net_remove(&s->net);
 		break;
 	case ACT_RETRY_LATER:
@@ -86,11 +114,12 @@ static void run_action(void *ctx, enum lifecycle_action action)
 		check_cancel(s->check);
 		break;
 	case ACT_SPAWN:
-		if (s->machine.life.tproxy)
-			servers_extract(&s->servers, SERVERS_START);
+		s->reload.core = false;
 		s->starts++;
 		s->child_since = now();
-		mihomo_start(&s->mihomo);
+		mihomo_start(&s->mihomo); /* ahead of the helpers: each fork is a millisecond */
+		if (s->machine.life.tproxy)
+			servers_extract(&s->servers, SERVERS_START);
 		health_start(&s->health);
 		break;
 	case ACT_WATCH_READY:
@@ -121,13 +150,32 @@ static void run_action(void *ctx, enum lifecycle_action action)
 /* The last good addresses get a moment to reach the disk; a disk that hangs is not waited for. */
 static void finish_shutdown(struct supervisor *s)
 {
-	if (servers_saving(&s->servers) && s->farewells++ < FAREWELLS) {
+	bool saving = servers_saving(&s->servers) || deaths_saving(&s->deaths);
+
+	if ((saving || hooks_busy(&s->hooks)) && s->farewells++ < FAREWELLS) {
 		after(s, &s->farewell, FAREWELL_MS);
 		return;
 	}
 	net_remove_routes(&s->net);
+	surroundings_restore_sysctls(&s->around);
 	log_info(LOG_CLASH, "clashsup stopped, the network is direct");
 	ev_break(s->loop, EVBREAK_ALL);
+}
+
+static void shut_down_when_clean(struct supervisor *s)
+{
+	const struct lifecycle *l = &s->machine.life;
+
+	/* A probe that is killed leaves its chain; it takes some tens of milliseconds. */
+	if (s->shutting_down && l->child == CHILD_STOPPED && l->net == NET_DIRECT && net_is_clean(&s->net) &&
+	    !s->around.probing)
+		finish_shutdown(s);
+}
+
+static void went_down(struct supervisor *s, const struct announcement *a)
+{
+	s->down = true;
+	announce(s, a);
 }
 
 static void moved(void *ctx, const struct lifecycle *from, const struct lifecycle *to, enum lifecycle_event event)
@@ -144,24 +192,52 @@ static void moved(void *ctx, const struct lifecycle *from, const struct lifecycl
 		s->crashed = event == EV_DYING || event == EV_EXIT_AGAIN || event == EV_EXIT_BACKOFF ||
 			     event == EV_EXIT_GIVE_UP;
 	narrate_move(from, to, event);
+	announce(s, TELL(.kind = ANNOUNCE_MOVED, .from = from, .event = event));
+	if (event == EV_HANG && from->child == CHILD_READY)
+		went_down(s, TELL(.kind = ANNOUNCE_CRASHED, .reason = "Mihomo does not answer"));
 	if (event == EV_REMOVED)
 		s->retries = 0;
-	if (s->shutting_down && to->child == CHILD_STOPPED && to->net == NET_DIRECT)
-		finish_shutdown(s);
+	if (to->net == NET_DIRECT)
+		net_settle(&s->net, stands(s));
+	reload_go_on(s);
+	shut_down_when_clean(s);
 }
 
 /* ---- events ---- */
+
+/* So many deaths in a row that the user wants no further start. */
+static bool gives_up(struct supervisor *s, int status)
+{
+	const struct settings *set = s->settings;
+
+	if (set->restart.give_up == GIVE_UP_NEVER || s->restart.deaths < set->restart.give_up_after)
+		return false;
+	log_error(LOG_MONITOR, "Mihomo has died %u times in a row, giving up: %s", s->restart.deaths,
+		  set->restart.give_up == GIVE_UP_EXIT ? "clashsup ends, too" : "see `clashsup start`");
+	machine_post(&s->machine, EV_EXIT_GIVE_UP);
+	announce(s, TELL(.kind = ANNOUNCE_GIVE_UP, .status = status));
+	if (set->restart.give_up == GIVE_UP_EXIT) {
+		s->exit_code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+		supervisor_shutdown(s);
+	}
+	return true;
+}
 
 static void on_exited(struct supervisor *s)
 {
 	enum child_state state = s->machine.life.child;
 	bool asked = state == CHILD_STOPPING || state == CHILD_RESTARTING;
+	const struct death *death = NULL;
+	char how[DEATH_TEXT];
 	uint32_t chance = 0;
 
 	if (s->mihomo.lived_ms || !asked) {
 		s->exited = true;
 		s->exit_status = s->mihomo.last_status;
 		s->exit_at = now();
+		death = deaths_add(&s->deaths, s->mihomo.group, s->exit_status, s->mihomo.lived_ms, asked);
+		announce(s, TELL(.kind = ANNOUNCE_EXITED, .status = s->exit_status, .lived_ms = s->mihomo.lived_ms,
+				 .by_us = asked));
 	}
 	if (asked) {
 		machine_post(&s->machine, EV_EXIT_AGAIN);
@@ -170,8 +246,13 @@ static void on_exited(struct supervisor *s)
 	if (getrandom(&chance, sizeof(chance), GRND_NONBLOCK) < 0)
 		chance = (uint32_t)clock_us();
 	s->backoff_ms = policy_death(&s->restart, s->mihomo.lived_ms, chance);
-	machine_post(&s->machine, s->backoff_ms ? EV_EXIT_BACKOFF : EV_EXIT_AGAIN);
-	narrate_exit(s->exit_status, s->mihomo.lived_ms);
+	if (death)
+		went_down(s, TELL(.kind = ANNOUNCE_CRASHED, .reason = death_text(death, how), .status = s->exit_status,
+				  .lived_ms = death->lived_ms));
+	if (!gives_up(s, s->exit_status))
+		machine_post(&s->machine, s->backoff_ms ? EV_EXIT_BACKOFF : EV_EXIT_AGAIN);
+	if (death)
+		narrate_exit(death);
 }
 
 static void on_mihomo(void *ctx, enum mihomo_event event)
@@ -181,9 +262,13 @@ static void on_mihomo(void *ctx, enum mihomo_event event)
 	s->sign_us = event == MIHOMO_EXITED && s->machine.life.net == NET_DISARMING ? s->sign_us : clock_us();
 	switch (event) {
 	case MIHOMO_STARTED:
+		announce(s, TELL(.kind = ANNOUNCE_STARTED, .pid = s->mihomo.proc.pid));
 		instance_note_child(s->settings->state.run, s->mihomo.proc.pid);
+		deaths_born(&s->deaths, s->mihomo.proc.pid);
+		s->around.mihomo = s->mihomo.proc.pid;
 		break;
 	case MIHOMO_READY:
+		deaths_born(&s->deaths, s->mihomo.proc.pid); /* by now in its own cgroup, if it has one */
 		if (!s->recovering)
 			log_info(LOG_CLASH, "Mihomo is healthy");
 		machine_post(&s->machine, EV_READY);
@@ -199,12 +284,28 @@ static void on_mihomo(void *ctx, enum mihomo_event event)
 		on_exited(s);
 		break;
 	case MIHOMO_NO_START:
+		deaths_add(&s->deaths, 0, NO_START_STATUS, 0, false);
 		s->backoff_ms = policy_death(&s->restart, 0, 0);
+		if (gives_up(s, NO_START_STATUS))
+			break;
 		if (!s->backoff_ms)
 			s->backoff_ms = s->settings->restart.backoff_min_ms;
 		machine_post(&s->machine, EV_EXIT_BACKOFF);
 		break;
 	}
+}
+
+/* Behind the step, so that the state that is told is the new one. */
+static void announce_net(struct supervisor *s, enum net_event event)
+{
+	if (event == NET_EV_REMOVED)
+		announce(s, TELL(.kind = ANNOUNCE_DISARMED, .took_us = s->disarm_us));
+	if (event != NET_EV_ARMED)
+		return;
+	announce(s, TELL(.kind = ANNOUNCE_ARMED, .took_us = s->armed_in_us));
+	if (s->down)
+		announce(s, TELL(.kind = ANNOUNCE_RECOVERED, .took_us = s->armed_in_us));
+	s->down = false;
 }
 
 static void on_net(void *ctx, enum net_event event)
@@ -215,15 +316,27 @@ static void on_net(void *ctx, enum net_event event)
 						   [NET_EV_REMOVE_FAILED] = EV_REMOVE_FAILED };
 	struct supervisor *s = ctx;
 
+	if (event == NET_EV_REFEED) {
+		servers_refeed(&s->servers);
+		return;
+	}
+	if (event == NET_EV_SETTLED) {
+		reload_go_on(s);
+		shut_down_when_clean(s);
+		return;
+	}
 	if (event == NET_EV_SETS) {
-		if (!s->recovering && !s->net.failures)
+		if (!s->recovering && !net_is_held_up(&s->net))
 			log_info(LOG_CLASH, "Empty ipset %s created (will be populated asynchronously)",
 				 s->settings->ipset.name);
 		servers_on(&s->servers, s->net.family);
 		return;
 	}
-	if (event == NET_EV_REMOVED)
+	if (event == NET_EV_REMOVED) {
 		narrate_removed(s);
+		if (!s->shutting_down)
+			surroundings_probe(&s->around); /* never beside a job of the firewall; once is enough */
+	}
 	if (event == NET_EV_ARM_FAILED)
 		s->sign_us = clock_us();
 	if (event == NET_EV_ARMED) {
@@ -232,6 +345,7 @@ static void on_net(void *ctx, enum net_event event)
 		s->recovering = true;
 	}
 	machine_post(&s->machine, as[event]);
+	announce_net(s, event);
 }
 
 static void on_verdict(void *ctx, enum policy_verdict verdict)
@@ -252,6 +366,44 @@ static void on_dialled(void *ctx, const struct addr *a)
 	servers_dialled(&s->servers, a);
 }
 
+static size_t on_list(void *ctx, struct addr **out)
+{
+	struct supervisor *s = ctx;
+
+	return servers_list(&s->servers, out);
+}
+
+static void on_counts(void *ctx, size_t out[IP_FAMILIES])
+{
+	struct supervisor *s = ctx;
+
+	for (unsigned f = 0; f < IP_FAMILIES; f++)
+		out[f] = servers_settled(&s->servers, (enum ip_family)f);
+}
+
+static void on_hold(void *ctx, bool hold)
+{
+	struct supervisor *s = ctx;
+
+	servers_hold(&s->servers, hold);
+}
+
+static int on_change(void *ctx, enum ip_family family, const struct addr *add, size_t n_add, const struct addr *del,
+		     size_t n_del, struct err *e)
+{
+	struct supervisor *s = ctx;
+
+	return net_change_servers(&s->net, family, add, n_add, del, n_del, e);
+}
+
+static void on_known(void *ctx)
+{
+	struct supervisor *s = ctx;
+
+	net_known(&s->net);
+	shut_down_when_clean(s);
+}
+
 static void on_filled(void *ctx)
 {
 	struct supervisor *s = ctx;
@@ -264,95 +416,6 @@ static void on_ask_port(void *ctx, uint16_t port)
 	struct supervisor *s = ctx;
 
 	health_open_port(&s->health, port);
-}
-
-static int watch_files(struct supervisor *s, const struct config_facts *facts, struct err *e)
-{
-	const char *strays = s->settings->extract.provider_dir;
-	int r = watch_add(s->watch, s->config, e);
-
-	if (r == 0)
-		r = watch_add(s->watch, strays[0] ? strays : s->home, e);
-	for (size_t i = 0; i < facts->n_watch && r == 0; i++)
-		r = watch_add(s->watch, facts->watch[i], e);
-	return r;
-}
-
-/* Files of former configs stay watched until there is no room: forgetting would also forget changes not yet told. */
-static void watch_config(struct supervisor *s, const struct config_facts *facts)
-{
-	struct err e = ERR_INIT;
-
-	if (watch_files(s, facts, &e) == 0)
-		return;
-	watch_clear(s->watch);
-	if (watch_files(s, facts, &e) < 0)
-		log_warn(LOG_PROXY_IPS, "cannot watch every file (they are read each %lld s): %s",
-			 (long long)(s->settings->extract.interval_ms / 1000), e.msg);
-}
-
-/* Do the rules in the kernel depend on something that the new config changes? */
-static bool rules_change(const struct config_facts *old, const struct config_facts *new)
-{
-	return old->port != new->port || old->n_marks != new->n_marks ||
-	       memcmp(old->marks, new->marks, old->n_marks * sizeof(old->marks[0])) != 0;
-}
-
-/* Takes over what a good config says; the watch list stays the check's. */
-static void adopt(struct supervisor *s, const struct config_facts *facts)
-{
-	s->facts = *facts;
-	s->facts.n_watch = 0;
-	s->mihomo.port = facts->port;
-	s->mihomo.patch_port = facts->patch_port;
-	servers_adopt(&s->servers, facts->fake, facts->n_fake, !facts->unchanged);
-	watch_config(s, facts);
-}
-
-static void on_checked(void *ctx, const struct config_facts *facts, const char *why)
-{
-	struct supervisor *s = ctx;
-	bool in_force = lifecycle_has_process(s->machine.life.child), anew;
-	struct err e = ERR_INIT;
-
-	if (!facts) {
-		bool told = strcmp(s->waiting_for, why) == 0;
-
-		snprintf(s->waiting_for, sizeof(s->waiting_for), "%s", why);
-		if (in_force)
-			snprintf(s->config_warning, sizeof(s->config_warning),
-				 "the last good config stays in force: %.200s", why);
-		if (!told)
-			log_error(LOG_CLASH, "%s%s", in_force ? "the last good config stays in force: " : "", why);
-		watch_add(s->watch, s->config, &e);
-		if (in_force && !s->machine.life.tproxy)
-			s->settings->tproxy.mode = MODE_MIXED; /* a switch to tproxy that was refused */
-		machine_post(&s->machine, EV_CHECK_BAD);
-		return;
-	}
-	s->waiting_for[0] = s->config_warning[0] = '\0';
-	if (facts->warning[0])
-		log_warn(LOG_CLASH, "%s", facts->warning);
-	anew = rules_change(&s->facts, facts);
-	adopt(s, facts);
-	if (!(in_force && facts->unchanged))
-		machine_post(&s->machine, EV_CHECK_OK);
-	if (anew || s->machine.life.tproxy != (s->settings->tproxy.mode == MODE_TPROXY))
-		machine_post(&s->machine, EV_UNREADY); /* ready anew when the listener is there */
-	if (s->settings->tproxy.mode == MODE_TPROXY && !s->machine.life.tproxy) {
-		servers_extract(&s->servers, SERVERS_START); /* it runs already: no start will do so */
-		machine_mode(&s->machine, true);
-	}
-}
-
-static void on_file(void *ctx, const char *path)
-{
-	struct supervisor *s = ctx;
-
-	if (strcmp(path, s->config) == 0)
-		machine_post(&s->machine, EV_CONFIG);
-	else
-		servers_extract(&s->servers, SERVERS_FILES);
 }
 
 static void on_timer(struct ev_loop *loop, ev_timer *w, int revents)
@@ -373,6 +436,8 @@ static void on_timer(struct ev_loop *loop, ev_timer *w, int revents)
 		machine_post(&s->machine, EV_RETRY);
 	} else {
 		log_error(LOG_CLASH, "the stop does not come to its end, leaving");
+		net_remove_routes(&s->net);
+		surroundings_restore_sysctls(&s->around);
 		s->exit_code = 1;
 		ev_break(s->loop, EVBREAK_ALL);
 	}
@@ -386,6 +451,9 @@ static void on_tick(struct ev_loop *loop, ev_timer *w, int revents)
 	(void)revents;
 
 	s->ticks++;
+	service_look(s);
+	lines_tick(&s->lines);
+	logfile_tick(&s->logfile);
 	if (s->machine.life.child == CHILD_READY)
 		mihomo_still_there(&s->mihomo);
 	if (net_keep(&s->net, &e) < 0) {
@@ -404,37 +472,17 @@ void supervisor_shutdown(struct supervisor *s)
 		return;
 	}
 	s->shutting_down = true;
+	announce(s, TELL(.kind = ANNOUNCE_STOPPING));
 	s->sign_us = clock_us();
 	log_info(LOG_CLASH, "clashsup is stopping");
 	after(s, &s->give_up, s->settings->mihomo.stop_timeout_ms + GIVE_UP_MS);
 	machine_post(&s->machine, EV_STOP);
 }
 
-/*
- * To mixed at once. To tproxy only when the config has been looked at for it (a
- * refusal, the listener): until then a running Mihomo stays in mode mixed.
- */
-void supervisor_set_mode(struct supervisor *s, bool tproxy)
-{
-	if ((s->settings->tproxy.mode == MODE_TPROXY) == tproxy)
-		return;
-	log_info(LOG_CLASH, "mode: %s", tproxy ? "tproxy" : "mixed");
-	s->settings->tproxy.mode = tproxy ? MODE_TPROXY : MODE_MIXED;
-	s->sign_us = clock_us();
-	s->recovering = false;
-	if (!tproxy) {
-		machine_mode(&s->machine, false);
-		servers_forget(&s->servers);
-		mihomo_forget_listener(&s->mihomo);
-	} else if (!lifecycle_has_process(s->machine.life.child)) {
-		machine_mode(&s->machine, true);
-	}
-	machine_post(&s->machine, EV_CONFIG);
-}
-
 static void on_signal(struct ev_loop *loop, ev_signal *w, int revents)
 {
 	struct supervisor *s = w->data;
+	char did[RELOAD_TEXT];
 	(void)loop;
 	(void)revents;
 
@@ -442,8 +490,8 @@ static void on_signal(struct ev_loop *loop, ev_signal *w, int revents)
 		supervisor_shutdown(s);
 		return;
 	}
-	machine_post(&s->machine, EV_CONFIG);
-	servers_extract(&s->servers, SERVERS_ASKED);
+	if (!s->shutting_down)
+		reload_now(s, did);
 }
 
 static void on_log_writable(struct ev_loop *loop, ev_io *w, int revents)
@@ -464,6 +512,13 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *w, int revents)
 		ev_io_start(loop, &s->log_writable);
 }
 
+static void on_line(void *ctx)
+{
+	struct supervisor *s = ctx;
+
+	ctl_wake(s->ctl);
+}
+
 /* ---- wiring ---- */
 
 void events_wire(struct supervisor *s)
@@ -472,20 +527,30 @@ void events_wire(struct supervisor *s)
 	s->restart.min_ms = s->settings->restart.backoff_min_ms;
 	s->restart.max_ms = s->settings->restart.backoff_max_ms;
 	s->restart.stable_ms = s->settings->restart.stable_ms;
+	eventlog_init(&s->eventlog);
+	lines_init(&s->lines, s->settings, on_line, s);
+	hooks_init(&s->hooks, &s->reaper, s->settings);
 	s->mihomo = (struct mihomo){ .loop = s->loop,
+				     .lines = &s->lines,
 				     .reaper = &s->reaper,
 				     .settings = s->settings,
 				     .run_dir = s->run_dir,
-				     .home = s->home,
+				     .home = s->home_in_force,
 				     .ids = s->ids,
 				     .tell = on_mihomo,
 				     .ask_for_port = on_ask_port,
 				     .ctx = s };
 	s->check_setup = (struct check_setup){ &s->reaper, s->settings,	 s->config,	 s->home,
 					       s->run_dir, s->helper_fd, s->helper_path, s->ids };
-	s->net = (struct net){
-		.loop = s->loop, .reaper = &s->reaper, .settings = s->settings, .tell = on_net, .ctx = s
+	s->around = (struct surroundings){
+		.loop = s->loop, .reaper = &s->reaper, .settings = s->settings, .known = on_known, .ctx = s
 	};
+	s->net = (struct net){ .loop = s->loop,
+			       .reaper = &s->reaper,
+			       .settings = s->settings,
+			       .around = &s->around,
+			       .ops = { on_net, on_list, on_counts, on_hold },
+			       .ctx = s };
 	s->health = (struct health){ .loop = s->loop,
 				     .reaper = &s->reaper,
 				     .settings = s->settings,
@@ -497,8 +562,9 @@ void events_wire(struct supervisor *s)
 				     .dialled = on_dialled,
 				     .ctx = s };
 	s->servers = (struct servers){ .loop = s->loop,
-				       .setup = { &s->reaper, s->settings, s->run_dir, s->home, s->config, s->helper_fd,
-						  s->helper_path, s->ids },
+				       .setup = { &s->reaper, s->settings, s->run_dir, s->home_in_force, s->config,
+						  s->helper_fd, s->helper_path, s->ids },
+				       .change = on_change,
 				       .filled = on_filled,
 				       .ctx = s };
 }
@@ -513,6 +579,7 @@ void events_watch(struct supervisor *s)
 		s->signals[i].data = s;
 		ev_signal_start(s->loop, &s->signals[i]);
 	}
+	proc_open_signals();
 	for (unsigned i = 0; i < sizeof(timers) / sizeof(timers[0]); i++) {
 		ev_timer_init(timers[i], on_timer, 0.0, 0.0);
 		timers[i]->data = s;
@@ -527,24 +594,26 @@ void events_watch(struct supervisor *s)
 
 int events_open(struct supervisor *s, struct err *e)
 {
-	const char *socket = s->settings->control.socket;
-	char path[PATH_MAX];
-	int r = net_init(&s->net, e);
+	int r;
 
-	s->servers.ipset = s->net.ipset;
+	surroundings_init(&s->around);
+	r = net_init(&s->net, e);
 	if (r == 0)
 		r = mihomo_init(&s->mihomo, e);
 	if (r == 0)
-		r = check_new(&s->check, &s->check_setup, on_checked, s, e);
+		r = check_new(&s->check, &s->check_setup, adopt_checked, s, e);
 	if (r == 0)
 		r = servers_init(&s->servers, e);
 	if (r == 0)
-		r = watch_open(&s->watch, s->loop, on_file, scan_yaml_name, s, e);
+		r = deaths_init(&s->deaths, &s->reaper, s->settings->state.dir, e);
 	if (r == 0)
-		r = io_path(path, sizeof(path), e, "%s%s", socket[0] ? socket : s->settings->state.run,
-			    socket[0] ? "" : "/control.sock");
+		r = watch_open(&s->watch, s->loop, adopt_file, scan_yaml_name, s, e);
 	if (r == 0)
-		r = ctl_open(&s->ctl, s->loop, path, s->settings->control.group, control_handle, s, e);
+		r = control_open(s, &s->ctl, e);
+	if (r == 0) { /* not for a start that has failed: it may start a child */
+		logfile_init(&s->logfile, &s->reaper, s->settings);
+		s->lines.file = &s->logfile;
+	}
 	health_init(&s->health);
 	return r;
 }

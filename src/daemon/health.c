@@ -115,6 +115,15 @@ void health_stop(struct health *h)
 	ev_timer_stop(h->loop, &h->silence);
 }
 
+void health_renew(struct health *h)
+{
+	if (!ev_is_active(&h->silence)) /* it is to be stopped */
+		return;
+	helper_abandon(h->helper);
+	h->helper = NULL;
+	start_helper(h);
+}
+
 static void order(struct health *h, uint8_t what, uint16_t value)
 {
 	const uint8_t bytes[3] = { what, (uint8_t)(value >> 8), (uint8_t)value };

@@ -41,6 +41,9 @@ void health_start(struct health *h);
 void health_anew(struct health *h);
 void health_stop(struct health *h);
 
+/* The settings or the ids have changed: a helper that runs is followed by a new one; the counts go on. */
+void health_renew(struct health *h);
+
 /* Asks the API to open the TPROXY port. */
 void health_open_port(struct health *h, uint16_t port);
 

@@ -1,16 +1,23 @@
+#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "clashsup/fwplan.h"
 #include "clashsup/helper.h"
+#include "clashsup/io.h"
 #include "clashsup/log.h"
 #include "clashsup/proc.h"
+#include "clashsup/scan.h"
 #include "clashsup/settings.h"
 #include "daemon/client.h"
+#include "daemon/doctor.h"
+#include "daemon/exec.h"
+#include "daemon/logfile.h"
 #include "daemon/memory.h"
 #include "daemon/remember.h"
+#include "daemon/rules.h"
 #include "daemon/supervisor.h"
 
 #define EXIT_USAGE 2
@@ -18,17 +25,27 @@
 static const char usage[] =
 	"usage: clashsup [-c FILE] COMMAND\n"
 	"\n"
-	"  run                      supervise Mihomo and the network rules (in the foreground)\n"
+	"  run [--ready-fd N]       supervise Mihomo and the network rules (in the foreground)\n"
 	"  status [--json|--live]   what it is doing; exit 0 = armed, 1 = not so, 3 = not running\n"
 	"  start | stop | restart   Mihomo; after stop the network is direct\n"
 	"  shutdown                 end clashsup itself\n"
 	"  on | off | mode MODE     tproxy or mixed, until the next start\n"
+	"  signal NAME              send Mihomo a signal, such as HUP\n"
 	"  refresh                  look for server addresses now\n"
+	"  reload                   read the configuration again, and put in force what differs\n"
 	"  ips                      the server addresses in the set\n"
+	"  logs [-f] [-n COUNT]     the latest lines of Mihomo; -f goes on with what comes\n"
+	"  events [-f] [-n COUNT] [--json]\n"
+	"                           the latest turns of its life: what, why, how long\n"
 	"  check [--print]          check the configuration; print the effective values\n"
-	"  rules                    print the rules that would be applied\n"
+	"  rules [--backend iptables|nft]\n"
+	"                           print the rules that would be applied\n"
 	"  extract [--json] [--no-resolve] FILE...\n"
 	"                           the endpoints in Mihomo configs and provider files (- = stdin)\n"
+	"  doctor [--json]          what keeps it from working well here; exit 0 = nothing, 1 = warnings, 2 = it "
+	"cannot arm\n"
+	"  exec [OPTION]... -- COMMAND\n"
+	"                           run any command as an init does (clashsup exec -h)\n"
 	"  cleanup                  remove what a killed clashsup left in the kernel\n"
 	"\n"
 	"  -c FILE   configuration (default " SETTINGS_PATH ")\n"
@@ -47,9 +64,13 @@ static void print_problem(void *ctx, const char *text)
 	fprintf(stderr, "%s\n", text);
 }
 
-static int load(struct settings *s, const struct command_line *c)
+static int load(struct settings *s, const struct command_line *c, bool lax)
 {
-	return settings_load(s, c->file ? c->file : SETTINGS_PATH, c->file != NULL, print_problem, NULL);
+	const char *file = c->file ? c->file : SETTINGS_PATH;
+
+	if (lax && settings_load_lax(s, file, c->file != NULL) == 0)
+		return 0;
+	return settings_load(s, file, c->file != NULL, print_problem, NULL);
 }
 
 /* -c is taken before and after the command; the command's own arguments are left to it. */
@@ -72,14 +93,60 @@ static int read_command_line(struct command_line *c, int argc, char **argv)
 	return c->command ? 0 : -1;
 }
 
+/* --ready-fd N, or --ready-fd=N. */
+static bool read_run_options(const struct command_line *c, int *ready_fd)
+{
+	static const char name[] = "--ready-fd";
+	uint64_t fd;
+
+	*ready_fd = -1;
+	if (c->n_rest == 0)
+		return true;
+	if (strncmp(c->rest[0], name, strlen(name)) != 0)
+		return false;
+	if (c->rest[0][strlen(name)] == '=' && c->n_rest == 1)
+		c->rest[1] = c->rest[0] + strlen(name) + 1;
+	else if (c->rest[0][strlen(name)] != '\0' || c->n_rest != 2)
+		return false;
+	if (scan_u64(c->rest[1], INT_MAX, &fd) < 0 || fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0) {
+		fprintf(stderr, "clashsup: --ready-fd takes a descriptor that is open: %s\n", c->rest[1]);
+		return false;
+	}
+	*ready_fd = (int)fd;
+	return true;
+}
+
+/* The file is read again from another working directory. */
+static bool find_source(const struct command_line *c, struct reload_source *out)
+{
+	const char *file = c->file ? c->file : SETTINGS_PATH;
+	cleanup_free char *here = file[0] == '/' ? NULL : getcwd(NULL, 0);
+	struct err e = ERR_INIT;
+
+	out->must_exist = c->file || access(file, F_OK) == 0;
+	if (io_path(out->file, sizeof(out->file), &e, "%s%s%s", here ? here : "", here ? "/" : "", file) == 0)
+		return true;
+	fprintf(stderr, "%s\n", e.msg);
+	return false;
+}
+
 static int command_run(struct settings *s, const struct command_line *c)
 {
-	(void)c;
+	const char *dirs = getenv("PATH");
+	struct reload_source source;
+	int ready_fd;
+
+	if (!read_run_options(c, &ready_fd))
+		return EXIT_USAGE;
+	if (!find_source(c, &source))
+		return 1;
 	memory_keep_small();
 	log_open(STDOUT_FILENO, s->log.level);
 	if (chdir("/") < 0) /* never pin a mount */
 		return 1;
-	return supervisor_run(s);
+	if (!dirs || dirs[0] == '\0') /* as the kernel starts PID 1; Mihomo, hooks and scripts need one, too */
+		(void)setenv("PATH", PROC_DEFAULT_DIRS, 1);
+	return supervisor_run(s, &source, ready_fd);
 }
 
 static int command_check(struct settings *s, const struct command_line *c)
@@ -110,26 +177,7 @@ static int command_check(struct settings *s, const struct command_line *c)
 
 static int command_rules(struct settings *s, const struct command_line *c)
 {
-	struct fwplan_params plan = { .server_set = s->ipset.name,
-				      .port = s->tproxy.port,
-				      .mark = s->tproxy.mark,
-				      .core_gid = s->mihomo.group,
-				      .local = s->tproxy.local };
-	static const char *const tool[IP_FAMILIES] = { "iptables-restore --noflush", "ip6tables-restore --noflush" };
-	static char text[FWPLAN_TEXT_MAX];
-	struct err e = ERR_INIT;
-	(void)c;
-
-	for (unsigned f = 0; f < IP_FAMILIES; f++) {
-		if (s->tproxy.family[f] == SETTING_NO)
-			continue;
-		if (fwplan_restore(&plan, (enum ip_family)f, false, text, sizeof(text), &e) < 0) {
-			fprintf(stderr, "%s\n", e.msg);
-			return 1;
-		}
-		printf("# %s\n%s", tool[f], text);
-	}
-	return 0;
+	return rules_print(s, c->n_rest, c->rest);
 }
 
 /* Parsing hostile bytes is the helper's, here too. */
@@ -160,6 +208,17 @@ static int command_extract(struct settings *s, const struct command_line *c)
 	return 1;
 }
 
+static int command_doctor(struct settings *s, const struct command_line *c)
+{
+	bool json = c->n_rest == 1 && strcmp(c->rest[0], "--json") == 0;
+
+	if (c->n_rest > (json ? 1 : 0)) {
+		fprintf(stderr, "clashsup: usage: clashsup doctor [--json]\n");
+		return DOCTOR_BLIND;
+	}
+	return doctor_run(s, json, stdout);
+}
+
 static int command_cleanup(struct settings *s, const struct command_line *c)
 {
 	(void)c;
@@ -188,11 +247,13 @@ static const struct command {
 	const char *name;
 	int (*run)(struct settings *s, const struct command_line *c);
 } commands[] = {
-	{ "run", command_run },	       { "status", command_client },   { "start", command_client },
-	{ "stop", command_client },    { "restart", command_client },  { "shutdown", command_client },
-	{ "on", command_client },      { "off", command_client },      { "mode", command_client },
-	{ "refresh", command_client }, { "ips", command_client },      { "check", command_check },
-	{ "rules", command_rules },    { "extract", command_extract }, { "cleanup", command_cleanup },
+	{ "run", command_run },		{ "status", command_client },	{ "start", command_client },
+	{ "stop", command_client },	{ "restart", command_client },	{ "shutdown", command_client },
+	{ "on", command_client },	{ "off", command_client },	{ "mode", command_client },
+	{ "logs", command_client },	{ "events", command_client },	{ "refresh", command_client },
+	{ "reload", command_client },	{ "ips", command_client },	{ "check", command_check },
+	{ "rules", command_rules },	{ "extract", command_extract }, { "doctor", command_doctor },
+	{ "cleanup", command_cleanup }, { "signal", command_client },
 };
 
 static int run_command(const struct command *command, const struct command_line *c)
@@ -203,9 +264,9 @@ static int run_command(const struct command *command, const struct command_line 
 	if (!s)
 		return 1;
 	settings_default(s);
-	if (load(s, c) == 0)
+	if (load(s, c, command->run == command_client) == 0)
 		code = command->run(s, c);
-	if (code == EXIT_USAGE)
+	if (code == EXIT_USAGE && command->run != command_doctor) /* whose 2 is an answer */
 		fprintf(stderr, "clashsup: try clashsup -h\n");
 	settings_free(s);
 	free(s);
@@ -217,10 +278,14 @@ int main(int argc, char **argv)
 	struct command_line c;
 
 	proc_clean_start();
+	if (argc > 1 && strcmp(argv[1], "exec") == 0) /* its words are its own, -c among them */
+		return exec_main(argc - 1, argv + 1);
 	if (read_command_line(&c, argc, argv) < 0) {
 		fputs(usage, stderr);
 		return EXIT_USAGE;
 	}
+	if (strcmp(c.command, "run") != 0)
+		proc_open_signals(); /* run does so when its handlers are in */
 	if (strcmp(c.command, "-h") == 0 || strcmp(c.command, "--help") == 0) {
 		fputs(usage, stdout);
 		return 0;
@@ -229,6 +294,8 @@ int main(int argc, char **argv)
 		puts("clashsup " CLASHSUP_VERSION);
 		return 0;
 	}
+	if (strcmp(c.command, "logfile") == 0) /* likewise */
+		return logfile_write(c.n_rest, c.rest);
 	if (strcmp(c.command, "remember") == 0)
 		return command_remember(&c);
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {

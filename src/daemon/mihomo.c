@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "clashsup/cgroup.h"
+#include "clashsup/environment.h"
 #include "clashsup/evio.h"
 #include "clashsup/io.h"
 #include "clashsup/log.h"
@@ -20,7 +22,7 @@
 #define LIFE_FD_MAX 65535 /* "above all it will ever open" without a larger table in the kernel */
 #define FAST_LOOKS 200	  /* looks 5 ms apart after a change, then one a second */
 #define SETTLE_LOOKS 40	  /* of a ready one whose API connection ended: 200 ms cover an exec */
-#define NO_SHELL_MS 21000 /* without sh no FIFO is written: providers take at most 20 s */
+#define HANDLERS_MS 200	  /* its handlers come behind post-up, whose word we have */
 #define API_PORT_LOOKS 20 /* looks between two requests to open the port by the API */
 
 static const int protocols[2] = { IPPROTO_TCP, IPPROTO_UDP };
@@ -63,6 +65,7 @@ static void on_fifo(struct ev_loop *loop, ev_io *w, int revents)
 		return;
 	m->restarts_in_place += m->ups++ > 0; /* it speaks once an exec */
 	m->said_up = exec_mark(m->proc.pid);
+	m->said_ms = clock_ms();
 	look_soon(m);
 	ev_feed_event(m->loop, &m->look, EV_TIMER);
 }
@@ -197,10 +200,14 @@ static void tell_waiting(const struct mihomo *m, uint32_t fast)
 
 static void look_for_ready(struct mihomo *m)
 {
-	if (!m->has_shell && clock_ms() - m->started_ms >= NO_SHELL_MS)
+	if (!m->has_shell && clock_ms() - m->started_ms >= MIHOMO_NO_SHELL_MS)
 		m->said_up = exec_mark(m->proc.pid);
 	if (!m->said_up || m->said_up != exec_mark(m->proc.pid)) {
 		snprintf(m->waiting_for, sizeof(m->waiting_for), "Mihomo to load its providers");
+		return;
+	}
+	if (ev_is_active(&m->hup)) { /* it would be armed, and reload in the midst of the first connections */
+		snprintf(m->waiting_for, sizeof(m->waiting_for), "Mihomo to take its new config");
 		return;
 	}
 	if (needs_listener(m) && !any_family_ready(m)) {
@@ -304,10 +311,10 @@ struct command {
 	const char *argv[SETTINGS_ARGS_MAX + 12];
 };
 
-static int build_command(const struct mihomo *m, struct command *c, struct err *e)
+static int build_command(const struct mihomo *m, struct command *c, char *const *env, struct err *e)
 {
 	const struct settings *s = m->settings;
-	const char *post_up = getenv("CLASH_POST_UP");
+	const char *post_up = environment_get(env, "CLASH_POST_UP");
 	size_t n = 0, taken;
 	int r;
 
@@ -332,12 +339,28 @@ static int build_command(const struct mihomo *m, struct command *c, struct err *
 	r = io_path(c->config, sizeof(c->config), e, "%s/config.yaml", m->run_dir);
 	if (r == 0)
 		r = io_path(c->api, sizeof(c->api), e, "%s/api.sock", m->run_dir);
-	if (r < 0)
+	c->post_up[0] = '\0'; /* Mihomo ends when it cannot run one: none, neither ours nor the user's */
+	if (r < 0 || !m->has_shell)
 		return r;
 	if (post_up && *post_up)
 		return io_path(c->post_up, sizeof(c->post_up), e, "{ %s\n} && { echo up >'%s/ready' || :; }", post_up,
 			       m->run_dir);
 	return io_path(c->post_up, sizeof(c->post_up), e, "echo up >'%s/ready' || :", m->run_dir);
+}
+
+/* A cgroup is a help, never a condition. */
+static void find_cgroup(struct mihomo *m)
+{
+	const char *wanted = m->settings->mihomo.attr.cgroup;
+	struct err e = ERR_INIT;
+
+	m->ids.cgroup = NULL;
+	if (wanted[0] == '\0')
+		return;
+	if (cgroup_make(wanted, m->cgroup, &e) == 0)
+		m->ids.cgroup = m->cgroup;
+	else
+		log_warn(LOG_CLASH, "Mihomo gets no cgroup of its own: %s", e.msg);
 }
 
 static int highest_fd(const struct mihomo *m)
@@ -358,6 +381,7 @@ static void forget_process(struct mihomo *m)
 	evio_close(m->loop, &m->api);
 	ev_timer_stop(m->loop, &m->look);
 	ev_timer_stop(m->loop, &m->stop);
+	ev_timer_stop(m->loop, &m->hup);
 	mihomo_forget_listener(m);
 	m->told_ready = false;
 	m->said_up = 0;
@@ -390,13 +414,20 @@ static int spawn(struct mihomo *m, struct err *e)
 {
 	int pipes[3][2] = { { -1, -1 }, { -1, -1 }, { -1, -1 } }; /* out, err, life */
 	struct proc_fd life = { -1, highest_fd(m) };
+	cleanup_free char **env = mihomo_environment(m->settings);
 	struct command c;
-	int r = build_command(m, &c, e);
+	int r;
 
+	if (!env)
+		return err_set(e, ENOMEM, "not enough memory");
+	m->has_shell = mihomo_can_run_scripts(env);
+	find_cgroup(m);
+	r = build_command(m, &c, env, e);
 	if (r == 0)
 		r = pipes_open(pipes, e);
 	if (r == 0) {
 		struct proc_spec spec = { .argv = c.argv,
+					  .envp = (const char *const *)env,
 					  .exec_fd = -1,
 					  .fd = { -1, pipes[0][1], pipes[1][1] },
 					  .extra = &life,
@@ -475,8 +506,7 @@ void mihomo_start(struct mihomo *m)
 		return;
 	m->looks = 0;
 	ev_timer_stop(m->loop, &m->start);
-	ev_timer_set(&m->start, 0.0, 0.0);
-	ev_timer_start(m->loop, &m->start);
+	on_start(m->loop, &m->start, 0);
 }
 
 /* ---- end ---- */
@@ -511,10 +541,43 @@ void mihomo_kill(struct mihomo *m)
 		proc_signal_group(&m->proc, SIGKILL);
 }
 
-void mihomo_hangup(struct mihomo *m)
+/*
+ * Mihomo installs its handlers last (1.19.30, main.go): before that a SIGHUP ends
+ * it. After a restart in place that we may not have seen yet they are not there.
+ */
+static bool has_handlers(const struct mihomo *m)
 {
+	return m->said_up && m->said_up == exec_mark(m->proc.pid) && clock_ms() - m->said_ms >= HANDLERS_MS;
+}
+
+static void on_hup(struct ev_loop *loop, ev_timer *w, int revents)
+{
+	struct mihomo *m = w->data;
+	(void)revents;
+
+	if (m->proc.pid && !has_handlers(m))
+		return;
+	ev_timer_stop(loop, w);
 	if (m->proc.pid)
 		proc_signal(&m->proc, SIGHUP);
+}
+
+void mihomo_hangup(struct mihomo *m)
+{
+	ev_timer_again(m->loop, &m->hup);
+	on_hup(m->loop, &m->hup, 0);
+}
+
+void mihomo_signal(struct mihomo *m, int sig)
+{
+	const char *name = sigabbrev_np(sig);
+
+	log_info(LOG_CLASH, "sending signal %d (%s%s) to Mihomo, as asked for", sig, name ? "SIG" : "real-time",
+		 name ? name : "");
+	if (sig == SIGHUP)
+		mihomo_hangup(m); /* as soon as it does no harm */
+	else
+		proc_signal(&m->proc, sig);
 }
 
 /* ---- the object ---- */
@@ -544,16 +607,25 @@ static int fifo_open(struct mihomo *m, struct err *e)
 	return 0;
 }
 
+int mihomo_give(struct mihomo *m, const struct sandbox_ids *ids, struct err *e)
+{
+	if (ids->uid != m->ids.uid && fchown(m->fifo.fd, ids->uid, (gid_t)-1) < 0)
+		return err_sys(e, errno, "cannot give the ready FIFO to Mihomo's user");
+	m->ids = *ids;
+	return 0;
+}
+
 int mihomo_init(struct mihomo *m, struct err *e)
 {
+	m->out.lines = m->err.lines = m->lines;
 	m->out.io.fd = m->err.io.fd = m->life.fd = m->api.fd = m->fifo.fd = -1;
-	m->has_shell = access("/bin/sh", X_OK) == 0;
 	m->proc.on_exit = on_reaped;
 	m->proc.data = m;
 	ev_timer_init(&m->start, on_start, 0.0, 0.0);
 	ev_timer_init(&m->look, on_look, 0.0, 0.0);
 	ev_timer_init(&m->stop, on_stop_limit, 0.0, 0.0);
-	m->start.data = m->look.data = m->stop.data = m;
+	ev_timer_init(&m->hup, on_hup, 0.0, HANDLERS_MS / 4000.0);
+	m->hup.data = m->start.data = m->look.data = m->stop.data = m;
 	return fifo_open(m, e);
 }
 
@@ -564,4 +636,5 @@ void mihomo_deinit(struct mihomo *m)
 	evio_close(m->loop, &m->fifo);
 	output_close(m->loop, &m->out);
 	output_close(m->loop, &m->err);
+	cgroup_drop(m->settings->mihomo.attr.cgroup);
 }

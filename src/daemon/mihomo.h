@@ -12,6 +12,7 @@
 #define DAEMON_MIHOMO_H
 
 #include <ev.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -40,8 +41,10 @@ struct mihomo {
 	const char *run_dir; /* RUN/mihomo */
 	const char *home;
 	struct sandbox_ids ids;
+	char cgroup[PATH_MAX]; /* the leaf it is started in; ids.cgroup points here or nowhere */
 	mihomo_fn tell;
 	void *ctx;
+	struct lines *lines; /* what it prints */
 
 	/* what the config in force says */
 	uint16_t port;	 /* of the TPROXY listener */
@@ -52,11 +55,13 @@ struct mihomo {
 	struct output out, err;
 	ev_io life, fifo, api;
 	ev_timer start, look, stop;
-	bool has_shell; /* -post-up needs one */
+	ev_timer hup;	/* a reload that waits for its handlers */
+	bool has_shell; /* what -post-up needs is there */
 	pid_t group;
 
 	bool told_ready;
 	uint64_t said_up;				 /* exec mark at the last word of the FIFO, 0 = none yet */
+	int64_t said_ms;				 /* when that was */
 	uint32_t looks;					 /* since the last change: how fast to look again */
 	struct sockdiag_socket listener[IP_FAMILIES][2]; /* tcp, udp; inode 0 = none */
 	int64_t started_ms, lived_ms;
@@ -70,13 +75,24 @@ struct mihomo {
 int mihomo_init(struct mihomo *m, struct err *e); /* with the fields above the blank line filled; makes the FIFO */
 void mihomo_deinit(struct mihomo *m);
 
-/* Starts it as soon as its port is free. Outcomes come through `tell`. */
+/* Starts it as soon as its port is free. Outcomes come through `tell`, perhaps before this returns. */
 void mihomo_start(struct mihomo *m);
+
+/* mihomo_env.c: what it and its tests get as environment, ours and [mihomo] env. As environment_make. */
+char **mihomo_environment(const struct settings *s);
+
+/* In that environment; says so when it cannot. */
+bool mihomo_can_run_scripts(char *const *env);
+#define MIHOMO_NO_SHELL_MS 21000 /* then no FIFO is written: providers take at most 20 s */
 
 /* TERM and CONT to its group, KILL after `stop_timeout`. Tells EXITED even when nothing runs. */
 void mihomo_stop(struct mihomo *m);
 void mihomo_kill(struct mihomo *m);
-void mihomo_hangup(struct mihomo *m);
+void mihomo_hangup(struct mihomo *m);	       /* reload: as soon as its handlers are in */
+void mihomo_signal(struct mihomo *m, int sig); /* by request of a user: to it alone, not to its group */
+
+/* Other ids from the next start on; the FIFO becomes the user's. */
+int mihomo_give(struct mihomo *m, const struct sandbox_ids *ids, struct err *e);
 
 /* Looks for readiness anew (a restart in place). */
 void mihomo_watch_ready(struct mihomo *m);

@@ -1,6 +1,4 @@
-#include <signal.h>
 #include <string.h>
-#include <sys/wait.h>
 
 #include "clashsup/log.h"
 #include "daemon/supervisor.h"
@@ -12,7 +10,7 @@ void narrate_action(const struct supervisor *s, enum lifecycle_action action)
 	if (action == ACT_SPAWN && s->machine.life.tproxy && !s->recovering)
 		log_info(LOG_CLASH, "Waiting for Mihomo to become healthy before applying TProxy "
 				    "(no timeout - will wait indefinitely)...");
-	if (action != ACT_ARM || s->net.failures)
+	if (action != ACT_ARM || net_is_held_up(&s->net))
 		return;
 	if (s->recovering) {
 		log_info(LOG_MONITOR, "Mihomo recovered, reapplying TProxy");
@@ -69,13 +67,12 @@ void narrate_armed(const struct supervisor *s)
 		 s->recovering ? "reapplied" : "applied", (double)s->armed_in_us / 1000.0);
 }
 
-void narrate_exit(int status, int64_t lived_ms)
+void narrate_exit(const struct death *d)
 {
-	double lived = (double)lived_ms / 1000.0;
+	char how[DEATH_TEXT];
 
-	if (WIFSIGNALED(status))
-		log_warn(LOG_MONITOR, "Mihomo was killed by signal %d (SIG%s) after %.1f s", WTERMSIG(status),
-			 sigabbrev_np(WTERMSIG(status)) ? sigabbrev_np(WTERMSIG(status)) : "?", lived);
-	else
-		log_warn(LOG_MONITOR, "Mihomo ended with exit status %d after %.1f s", WEXITSTATUS(status), lived);
+	log_warn(LOG_MONITOR, "Mihomo %s after %.1f s", death_text(d, how), (double)d->lived_ms / 1000.0);
+	if (d->oom)
+		log_warn(LOG_MONITOR, "give this machine or its container more memory, or Mihomo less to do: "
+				      "geodata-loader: memconservative, fewer and smaller rule providers");
 }

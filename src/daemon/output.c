@@ -6,7 +6,7 @@
 
 #include "clashsup/evio.h"
 #include "clashsup/io.h"
-#include "clashsup/log.h"
+#include "daemon/lines.h"
 
 #define DRAIN_ROUNDS 64 /* reads of OUTPUT_LINE: more than a pipe holds */
 
@@ -15,13 +15,13 @@ static void pass_lines(struct output *o)
 	char *start = o->line, *end;
 
 	while ((end = memchr(start, '\n', o->used - (size_t)(start - o->line)))) {
-		log_pass(start, (size_t)(end - start));
+		lines_take(o->lines, start, (size_t)(end - start));
 		start = end + 1;
 	}
 	o->used -= (size_t)(start - o->line);
 	memmove(o->line, start, o->used);
 	if (o->used == sizeof(o->line)) {
-		log_pass(o->line, o->used);
+		lines_take(o->lines, o->line, o->used);
 		o->used = 0;
 	}
 }
@@ -65,7 +65,7 @@ void output_drain(struct ev_loop *loop, struct output *o)
 void output_close(struct ev_loop *loop, struct output *o)
 {
 	if (o->used)
-		log_pass(o->line, o->used);
+		lines_take(o->lines, o->line, o->used);
 	o->used = 0;
 	evio_close(loop, &o->io);
 }

@@ -1,5 +1,5 @@
 /*
- * output: passes what a child prints on to the log, line by line. It is read at
+ * output: what a child prints, line by line. It is read at
  * all times: on a full pipe Mihomo hangs while its API still answers.
  */
 #ifndef DAEMON_OUTPUT_H
@@ -8,10 +8,13 @@
 #include <ev.h>
 #include <stddef.h>
 
-#define OUTPUT_LINE 4000 /* a longer line is passed on in pieces */
+#define OUTPUT_LINE 16384 /* a longer line is passed on in pieces */
+
+struct lines;
 
 struct output {
-	ev_io io; /* .fd is -1 when closed; set it so before the first use */
+	struct lines *lines; /* to whom the lines go */
+	ev_io io;	     /* .fd is -1 when closed; set it so before the first use */
 	size_t used;
 	char line[OUTPUT_LINE];
 };

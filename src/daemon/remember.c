@@ -6,6 +6,7 @@
 
 #include "clashsup/io.h"
 #include "clashsup/log.h"
+#include "clashsup/procfs.h"
 #include "daemon/clock.h"
 
 #define NEVER (INT64_MIN / 2)
@@ -174,7 +175,7 @@ int remember_init(struct remember *r, struct reaper *reaper, const struct ledger
 {
 	*r = (struct remember){ .reaper = reaper,
 				.ledger = l,
-				.program = "/proc/self/exe",
+				.program = procfs_program(),
 				.gap_ms = REMEMBER_GAP_MS,
 				.began_ms = NEVER,
 				.saved_ms = NEVER };

@@ -27,7 +27,7 @@ enum remember_state { REMEMBER_IDLE, REMEMBER_WAITS, REMEMBER_GATHERS, REMEMBER_
 struct remember {
 	struct reaper *reaper;
 	const struct ledger *ledger;
-	const char *program; /* "/proc/self/exe" */
+	const char *program; /* ours: procfs_program() */
 	char path[PATH_MAX];
 	int64_t gap_ms;
 
@@ -65,7 +65,7 @@ void remember_hurry(struct remember *r);
 /* A save is in hand, or waits for its turn. */
 bool remember_busy(const struct remember *r);
 
-/* The child's part: stdin, if it is a good file, becomes `path`. */
+/* The child's part: stdin, if it is a good file of addresses or a history, becomes `path`. */
 int remember_write(const char *path, struct err *e);
 
 #endif

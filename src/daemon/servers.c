@@ -20,7 +20,7 @@ static struct report_time now(void)
 	return (struct report_time){ clock_wall_ms(), clock_ms() };
 }
 
-static size_t known(const struct servers *s)
+size_t servers_known(const struct servers *s)
 {
 	return ledger_count(s->ledger, IP_V4) + ledger_count(s->ledger, IP_V6);
 }
@@ -73,6 +73,8 @@ static void on_flush(struct ev_loop *loop, ev_timer *w, int revents)
 	(void)loop;
 	(void)revents;
 
+	if (s->held)
+		return;
 	if (s->feeding)
 		s->feeding = ledger_each(s->ledger, &s->cursor, queue_put, s);
 	if (s->sweeping) {
@@ -80,7 +82,7 @@ static void on_flush(struct ev_loop *loop, ev_timer *w, int revents)
 		if (!s->sweeping)
 			finish_run(s);
 	}
-	if (changes_flush(&s->changes, s->ipset, s->setup.settings->ipset.name))
+	if (changes_flush(&s->changes, s->change, s->ctx))
 		s->updated = now();
 	if (s->feeding || s->sweeping || changes_left(&s->changes)) {
 		queue_start(s);
@@ -97,6 +99,62 @@ static void feed(struct servers *s)
 	s->feeding = true;
 	s->cursor = 0;
 	queue_start(s);
+}
+
+void servers_refeed(struct servers *s)
+{
+	if (s->on)
+		feed(s);
+}
+
+void servers_hold(struct servers *s, bool hold)
+{
+	s->held = hold;
+	if (!hold && (s->feeding || s->sweeping || s->filling || changes_left(&s->changes)))
+		queue_start(s);
+}
+
+struct address_list {
+	const struct servers *s;
+	struct addr *at;
+	size_t n, cap;
+	bool family[IP_FAMILIES]; /* those that are listed */
+};
+
+static void list_address(void *ctx, const struct addr *a, bool enters)
+{
+	struct address_list *list = ctx;
+	(void)enters;
+
+	if (list->n < list->cap && list->family[a->family] && !no_server_has(&list->s->no_server, a))
+		list->at[list->n++] = *a;
+}
+
+size_t servers_list(const struct servers *s, struct addr **out)
+{
+	struct address_list list = { .s = s,
+				     .cap = servers_known(s),
+				     .family = { s->family[IP_V4], s->family[IP_V6] } };
+	size_t cursor = 0;
+
+	*out = list.at = s->on && list.cap ? malloc(list.cap * sizeof(*list.at)) : NULL;
+	while (list.at && ledger_each(s->ledger, &cursor, list_address, &list))
+		;
+	return list.at ? list.n : 0;
+}
+
+bool servers_settled(const struct servers *s, enum ip_family family)
+{
+	struct addr one;
+	struct address_list list = { .s = s, .at = &one, .cap = 1 };
+	size_t cursor = 0;
+
+	list.family[family] = true;
+	if (!s->on || !s->family[family] || servers_busy(s))
+		return false;
+	while (!list.n && ledger_each(s->ledger, &cursor, list_address, &list))
+		;
+	return list.n > 0;
 }
 
 /* ---- a run ---- */
@@ -197,7 +255,7 @@ static void say_start(const struct servers *s)
 
 static void say_result(const struct servers *s)
 {
-	size_t count = known(s);
+	size_t count = servers_known(s);
 	bool changed = s->changed || count != s->before;
 
 	if (s->why == SERVERS_START || !s->on)
@@ -246,7 +304,7 @@ static void plan_next(struct servers *s)
 /* An empty ledger is no news: what the file says leaves by itself after the next start. */
 static void save(struct servers *s)
 {
-	if (known(s))
+	if (servers_known(s))
 		remember_save(&s->remember, s->dirty);
 	s->dirty = false;
 }
@@ -335,7 +393,7 @@ static void begin_run(struct servers *s, enum servers_why why)
 	s->read = true;
 	s->left_out = 0;
 	notes_begin(&s->notes);
-	s->before = s->known ? known(s) : 0; /* what was there before the first run came with the empty set */
+	s->before = s->known ? servers_known(s) : 0; /* what was there before the first run came with the empty set */
 	s->began_ms = clock_ms();
 	ev_timer_stop(s->loop, &s->due);
 	if (s->changes.lost) { /* what was known and may be missing; there already is fine */
@@ -426,6 +484,17 @@ static void be_patient(struct servers *s)
 	ev_now_update(s->loop);
 	ev_timer_set(&s->patience, PATIENCE_MS / 1000.0, 0.0);
 	ev_timer_start(s->loop, &s->patience);
+}
+
+void servers_set_interval(struct servers *s)
+{
+	ev_tstamp repeat = (double)s->setup.settings->extract.interval_ms / 1000.0;
+
+	if (s->periodic.repeat >= repeat && s->periodic.repeat <= repeat)
+		return;
+	s->periodic.repeat = repeat;
+	if (ev_is_active(&s->periodic))
+		ev_timer_again(s->loop, &s->periodic);
 }
 
 void servers_on(struct servers *s, const bool family[IP_FAMILIES])

@@ -9,7 +9,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "clashsup/ipset.h"
 #include "clashsup/ledger.h"
 #include "clashsup/report.h"
 #include "daemon/changes.h"
@@ -34,7 +33,7 @@ enum servers_why {
 struct servers {
 	struct ev_loop *loop;
 	struct extraction_setup setup;
-	struct ipset *ipset;
+	change_fn change;	   /* brings changes into the kernel's sets */
 	void (*filled)(void *ctx); /* all that was known when the sets came is in them */
 	void *ctx;
 
@@ -48,6 +47,7 @@ struct servers {
 	struct changes changes;	  /* what the kernel's sets do not have yet */
 	bool on;		  /* the sets exist */
 	bool family[IP_FAMILIES]; /* ... of these families */
+	bool held;		  /* changes wait */
 	bool feeding;		  /* the ledger from `cursor` on is still to be queued */
 	bool sweeping;		  /* what the last run has told to leave is not all out of the ledger */
 	size_t cursor;
@@ -87,11 +87,26 @@ void servers_on(struct servers *s, const bool family[IP_FAMILIES]);
 /* The sets are gone: a run in hand changes nothing any more. */
 void servers_off(struct servers *s);
 
+/* While true, changes of the sets wait in the queue. */
+void servers_hold(struct servers *s, bool hold);
+
+/* A set was emptied behind our back: all that is known goes in again. */
+void servers_refeed(struct servers *s);
+
+/* All that is or will be in the sets, malloc'ed; what memory did not suffice for is left out. */
+size_t servers_list(const struct servers *s, struct addr **out);
+
+/* Must a family's set hold something? False also while something is on its way. */
+bool servers_settled(const struct servers *s, enum ip_family family);
+
 /* A config comes into force: another one, or the same again. */
 void servers_adopt(struct servers *s, const struct addr_net *fake, size_t n_fake, bool changed);
 
 /* Starts a run, or one more behind the one in hand. Without the sets only SERVERS_START runs. */
 void servers_extract(struct servers *s, enum servers_why why);
+
+/* [extract] interval may have changed. */
+void servers_set_interval(struct servers *s);
 
 /* Mihomo has a connection to this address on its own account. */
 void servers_dialled(struct servers *s, const struct addr *a);
@@ -101,6 +116,9 @@ bool servers_saving(struct servers *s);
 
 /* A run is under way, or its changes are not all in the kernel. */
 bool servers_busy(const struct servers *s);
+
+/* Addresses of both families in the ledger. */
+size_t servers_known(const struct servers *s);
 
 /* Forgets every address (mixed mode). */
 void servers_forget(struct servers *s);

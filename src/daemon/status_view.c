@@ -105,13 +105,13 @@ static const char *state_colour(const char *state)
 static const char *state_meaning(const char *state)
 {
 	static const char *const rows[][2] = {
-		{ "waiting", "network direct, Mihomo cannot be started yet" },
-		{ "starting", "network direct, not armed yet" },
+		{ "waiting", "Mihomo cannot be started yet" },
+		{ "starting", "not armed yet" },
 		{ "armed", "traffic goes through Mihomo" },
-		{ "direct", "network direct, Mihomo is alive" },
+		{ "direct", "Mihomo is alive, not armed" },
 		{ "mixed", "no transparent proxying, by request" },
-		{ "stopped", "network direct, Mihomo is down by request" },
-		{ "failed", "network direct, Mihomo was given up" },
+		{ "stopped", "Mihomo is down by request" },
+		{ "failed", "Mihomo was given up" },
 	};
 
 	for (size_t i = 0; state && i < sizeof(rows) / sizeof(rows[0]); i++)
@@ -122,11 +122,12 @@ static const char *state_meaning(const char *state)
 
 static void view_state(const struct view *v, const cJSON *s)
 {
-	const char *state = text(s, "state"), *since = text(s, "since");
+	const char *state = text(s, "state"), *since = text(s, "since"), *meaning = state_meaning(state);
+	bool armed = state && strcmp(state, "armed") == 0, closed = cJSON_IsTrue(member(s, "closed"));
 
 	label(v, "state");
 	put_coloured(v, state_colour(state), state);
-	fprintf(v->out, "  %s\n", state_meaning(state));
+	fprintf(v->out, "  %s%s\n", !*meaning || armed ? "" : closed ? "LAN closed, " : "network direct, ", meaning);
 	if (!since)
 		return;
 	label(v, "since");
@@ -161,7 +162,9 @@ static void view_last_exit(const struct view *v, const cJSON *s)
 	if (!cJSON_IsObject(last))
 		return;
 	label(v, "last exit");
-	if (sig != INT64_MIN)
+	if (cJSON_IsTrue(member(cJSON_GetArrayItem(member(s, "history"), 0), "oom")))
+		fputs("killed by the kernel: out of memory", v->out);
+	else if (sig != INT64_MIN)
 		fprintf(v->out, "killed by signal %" PRId64 "%s%s", sig, *words ? ": " : "", words);
 	else if (code == 0)
 		fputs("ended by itself, without an error", v->out);
@@ -226,6 +229,35 @@ static void view_tproxy(const struct view *v, const cJSON *s)
 	view_family(v, t, "ipv6", "IPv6");
 }
 
+static void view_network(const struct view *v, const cJSON *s)
+{
+	const cJSON *repairs = member(s, "repairs");
+	const char *path = text(s, "direct_path"), *last = text(repairs, "last"), *delta = text(s, "delta");
+	bool none = delta && strcmp(delta, "none") == 0;
+
+	label(v, "direct path");
+	put_coloured(v, path && strcmp(path, "ok") == 0 ? GOOD : UNSETTLED, path);
+	fputs(strcmp(text(s, "on_death") ? text(s, "on_death") : "", "closed") == 0 ? " (closed without Mihomo)\n"
+										    : "\n",
+	      v->out);
+	label(v, "dns");
+	put(v, text(s, "dns") ? text(s, "dns") : "not known yet");
+	fputc('\n', v->out);
+	if (delta) {
+		label(v, "kernel");
+		put_coloured(v, none ? GOOD : UNSETTLED, none ? "as wanted" : delta);
+		fputc('\n', v->out);
+	}
+	if (number(repairs, "count") <= 0)
+		return;
+	label(v, "repairs");
+	put_count(v, repairs, "count", "repair", "s");
+	fputs(last ? ", last: " : "", v->out);
+	put(v, last);
+	put_age(v, repairs, "at_mono_ms", ", ", " ago");
+	fputc('\n', v->out);
+}
+
 static void view_ipset(const struct view *v, const cJSON *s)
 {
 	const cJSON *set = member(s, "ipset");
@@ -265,21 +297,29 @@ static void view_extract(const struct view *v, const cJSON *s)
 	fputs(running ? ", running again\n" : "\n", v->out);
 }
 
+static void view_warnings(const struct view *v, const cJSON *list)
+{
+	const cJSON *w;
+
+	cJSON_ArrayForEach(w, list)
+	{
+		label(v, "warning");
+		put_coloured(v, UNSETTLED, cJSON_GetStringValue(w));
+		fputc('\n', v->out);
+	}
+}
+
 static void view_texts(const struct view *v, const cJSON *s)
 {
-	const cJSON *warnings = member(s, "warnings"), *w;
+	const cJSON *warnings = member(s, "warnings");
 
 	if (text(s, "waiting_for")) {
 		label(v, "waiting for");
 		put_coloured(v, UNSETTLED, text(s, "waiting_for"));
 		fputc('\n', v->out);
 	}
-	cJSON_ArrayForEach(w, warnings)
-	{
-		label(v, "warning");
-		put_coloured(v, UNSETTLED, cJSON_GetStringValue(w));
-		fputc('\n', v->out);
-	}
+	view_warnings(v, warnings);
+	view_warnings(v, member(s, "surroundings"));
 	if (!cJSON_IsArray(warnings)) {
 		label(v, "");
 		fputs("(what it waits for and warnings are shown to root and control_group)\n", v->out);
@@ -295,6 +335,7 @@ void status_view(const cJSON *status, bool colour, int64_t mono_now_ms, FILE *ou
 	view_last_exit(&v, status);
 	view_probe(&v, status);
 	view_tproxy(&v, status);
+	view_network(&v, status);
 	view_ipset(&v, status);
 	view_extract(&v, status);
 	view_texts(&v, status);

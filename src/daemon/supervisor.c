@@ -46,32 +46,61 @@ static int make_directories(struct supervisor *s, struct err *e)
 	return 0;
 }
 
-static int identify(struct supervisor *s, struct err *e)
+int supervisor_identify(const struct settings *s, struct sandbox_ids *out, struct err *e)
 {
-	int r = sandbox_user(s->settings->mihomo.user, &s->ids.uid, e);
+	int r;
 
-	s->ids.gid = (gid_t)s->settings->mihomo.group;
-	s->ids.as_root = s->ids.uid == 0;
-	s->ids.nofile = s->settings->mihomo.nofile;
+	*out = (struct sandbox_ids){ .gid = (gid_t)s->mihomo.group,
+				     .nofile = s->mihomo.nofile,
+				     .attr = &s->mihomo.attr };
+	r = sandbox_user(s->mihomo.user, &out->uid, e);
+	out->as_root = out->uid == 0;
+	return r;
+}
+
+int supervisor_take_ids(struct supervisor *s, struct err *e)
+{
+	struct sandbox_ids ids;
+	int r = supervisor_identify(s->settings, &ids, e);
+
+	if (r == 0 && ids.uid != s->ids.uid) {
+		r = chown(s->run_dir, ids.uid, (gid_t)-1) < 0
+			    ? err_sys(e, errno, "cannot give %s to Mihomo's user", s->run_dir)
+			    : check_give(s->check, s->ids.uid, ids.uid, e);
+	}
+	if (r == 0)
+		r = mihomo_give(&s->mihomo, &ids, e);
+	if (r == 0)
+		s->ids = s->check_setup.ids = s->health.ids = s->servers.setup.ids = ids;
 	return r;
 }
 
 static void close_parts(struct supervisor *s)
 {
 	ctl_close(s->ctl);
+	s->ctl = NULL; /* last words are nobody's news */
+	reload_deinit(s);
 	watch_close(s->watch);
 	health_stop(&s->health);
 	if (s->servers.ledger)
 		servers_deinit(&s->servers);
 	check_free(s->check);
+	if (s->deaths.reaper)
+		deaths_deinit(&s->deaths);
+	hooks_deinit(&s->hooks);
+	service_deinit(&s->service, s->loop);
 	if (s->mihomo.look.data)
 		mihomo_deinit(&s->mihomo);
 	net_deinit(&s->net);
+	surroundings_deinit(&s->around);
+	lines_free(&s->lines); /* behind Mihomo's last words */
+	logfile_deinit(&s->logfile);
+	ring_free(&s->eventlog.ring);
 }
 
 static int set_up(struct supervisor *s, struct err *e)
 {
-	int r = identify(s, e);
+	int r = supervisor_identify(s->settings, &s->ids, e);
 
 	s->armed_in_us = s->disarm_us = -1;
 	if (r == 0)
@@ -86,8 +115,13 @@ static int set_up(struct supervisor *s, struct err *e)
 	if (!s->loop)
 		return err_set(e, ENOSYS, "no event loop");
 	instance_end_leftover(s->settings->state.run); /* before anything is made in its directory */
+	service_init(&s->service, s->loop, s->ready_fd);
+	s->ready_fd = -1;
 	events_wire(s);
-	reaper_start(&s->reaper, s->loop);
+	r = reaper_start(&s->reaper, s->loop);
+	if (r < 0)
+		return err_sys(e, -r, "cannot watch for deaths");
+	reaper_spare(&s->reaper);
 	events_watch(s);
 	r = events_open(s, e);
 	machine_init(&s->machine, &s->effects, s->settings->tproxy.mode == MODE_TPROXY);
@@ -103,11 +137,13 @@ static void tear_down(struct supervisor *s)
 	}
 	io_close(&s->helper_fd);
 	io_close(&s->instance);
+	io_close(&s->ready_fd);
 	log_flush();
 }
 
 /* The frame of both: whatever the body did, everything is closed behind it. */
-static int with_supervisor(struct settings *settings, int (*body)(struct supervisor *, struct err *))
+static int with_supervisor(struct settings *settings, const struct reload_source *source, int ready_fd,
+			   int (*body)(struct supervisor *, struct err *))
 {
 	struct supervisor *s = calloc(1, sizeof(*s));
 	struct err e = ERR_INIT;
@@ -116,7 +152,9 @@ static int with_supervisor(struct settings *settings, int (*body)(struct supervi
 	if (!s)
 		return 1;
 	s->settings = settings;
-	s->instance = s->helper_fd = -1;
+	s->instance = s->helper_fd = s->service.ready_fd = s->service.notify.fd = -1;
+	s->ready_fd = ready_fd;
+	reload_init(s, source);
 	code = body(s, &e);
 	if (code && e.code)
 		log_error(LOG_CLASH, "%s", e.msg);
@@ -129,15 +167,17 @@ static int run(struct supervisor *s, struct err *e)
 {
 	if (set_up(s, e) < 0)
 		return 1;
-	net_remove(&s->net); /* the sweep; arming waits for it, Mihomo's start does not */
+	surroundings_restore_sysctls(&s->around); /* what a killed one has changed */
+	surroundings_look(&s->around, false);
+	events_sweep(s); /* arming waits for it, Mihomo's start does not */
 	machine_post(&s->machine, EV_START);
 	ev_run(s->loop, 0);
 	return s->exit_code;
 }
 
-int supervisor_run(struct settings *settings)
+int supervisor_run(struct settings *settings, const struct reload_source *source, int ready_fd)
 {
-	return with_supervisor(settings, run);
+	return with_supervisor(settings, source, ready_fd, run);
 }
 
 /* ---- clashsup cleanup ---- */
@@ -146,8 +186,14 @@ static void on_cleaned(void *ctx, enum net_event event)
 {
 	struct supervisor *s = ctx;
 
-	s->exit_code = event == NET_EV_REMOVED ? 0 : 1;
+	s->exit_code = event == NET_EV_REMOVED && !s->net.powerless ? 0 : 1;
 	ev_break(s->loop, EVBREAK_ALL);
+}
+
+static void on_hold(void *ctx, bool hold)
+{
+	(void)ctx;
+	(void)hold;
 }
 
 static int cleanup(struct supervisor *s, struct err *e)
@@ -155,11 +201,16 @@ static int cleanup(struct supervisor *s, struct err *e)
 	s->instance = instance_claim(e);
 	if (s->instance < 0 || !(s->loop = ev_default_loop(EVFLAG_NOENV)))
 		return 1;
-	s->net = (struct net){
-		.loop = s->loop, .reaper = &s->reaper, .settings = s->settings, .tell = on_cleaned, .ctx = s
-	};
-	reaper_start(&s->reaper, s->loop);
-	if (net_init(&s->net, e) < 0)
+	s->around = (struct surroundings){ .loop = s->loop, .reaper = &s->reaper, .settings = s->settings };
+	surroundings_init(&s->around);
+	surroundings_restore_sysctls(&s->around);
+	s->net = (struct net){ .loop = s->loop,
+			       .reaper = &s->reaper,
+			       .settings = s->settings,
+			       .around = &s->around,
+			       .ops = { .tell = on_cleaned, .hold = on_hold },
+			       .ctx = s };
+	if (reaper_start(&s->reaper, s->loop) < 0 || net_init(&s->net, e) < 0)
 		return 1;
 	s->exit_code = -1;
 	net_remove(&s->net);
@@ -170,5 +221,5 @@ static int cleanup(struct supervisor *s, struct err *e)
 
 int supervisor_cleanup(struct settings *settings)
 {
-	return with_supervisor(settings, cleanup);
+	return with_supervisor(settings, &(const struct reload_source){ .file = "" }, -1, cleanup);
 }

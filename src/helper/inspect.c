@@ -4,6 +4,7 @@
 #include "clashsup/io.h"
 #include "clashsup/scan.h"
 #include "helper/helper.h"
+#include "helper/name_rules.h"
 #include "parse/feed/mihomo_yaml.h"
 
 static const char usage[] = "inspect [--max BYTES] CONFIGFILE HOME";
@@ -12,6 +13,17 @@ static void setting(void *ctx, enum wire_setting key, const char *value)
 {
 	(void)ctx;
 	emit(&(struct wire_record){ .type = WIRE_SETTING, .u.setting = { .key = key, .value = value } });
+}
+
+/* Whom the machine itself asks: it may serve when Mihomo is dead. */
+static void tell_resolvers(void)
+{
+	struct dns_group found;
+	char text[ADDR_TEXT];
+
+	name_rules_system(dns_resolv_conf_named, &found);
+	for (size_t i = 0; i < found.n; i++)
+		setting(NULL, WIRE_SET_DNS_FALLBACK, addr_text(&found.servers[i].addr, text));
 }
 
 static int inspect(const char *config, const char *home, size_t max)
@@ -26,6 +38,7 @@ static int inspect(const char *config, const char *home, size_t max)
 		emit_note(&notes, true, "%s", e.msg);
 		return 1;
 	}
+	tell_resolvers();
 	if (mihomo_settings(bytes, len, home, setting, NULL, &line, &e) < 0) {
 		emit_note(&notes, true, "line %u: %s", line, e.msg);
 		return 1;

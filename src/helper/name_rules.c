@@ -11,14 +11,14 @@
 #define RESOLV_CONF_MAX (64 * 1024)
 #define HOSTS_FILE_MAX (16 * 1024 * 1024)
 
-static void read_system(struct dns_group *out)
+void name_rules_system(dns_resolv_conf_fn read, struct dns_group *out)
 {
 	cleanup_free char *bytes = NULL;
 	size_t len = 0;
 
 	if (io_slurp_path("/etc/resolv.conf", RESOLV_CONF_MAX, &bytes, &len, NULL) < 0)
 		len = 0;
-	dns_resolv_conf(bytes, len, out);
+	read(bytes, len, out);
 }
 
 /* One that cannot be read is one that is not there, for Mihomo too. */
@@ -65,7 +65,7 @@ int name_rules_read(struct name_rules *r, struct doc *config, const char *resolv
 	*r = (struct name_rules){ .dns = { .ipv6 = true } };
 	if (config)
 		mihomo_dns(config, &r->dns);
-	read_system(&system);
+	name_rules_system(dns_resolv_conf, &system);
 	result = hosts_new(&r->hosts, config);
 	if (result == 0 && r->dns.system_hosts && system_hosts)
 		result = read_hosts(r->hosts);

@@ -25,6 +25,10 @@ struct name_rules {
 int name_rules_read(struct name_rules *r, struct doc *config, const char *resolver, bool system_hosts);
 void name_rules_deinit(struct name_rules *r);
 
+/* The machine's own name servers: dns_resolv_conf or dns_resolv_conf_named of /etc/resolv.conf. */
+typedef void (*dns_resolv_conf_fn)(const char *bytes, size_t len, struct dns_group *out);
+void name_rules_system(dns_resolv_conf_fn read, struct dns_group *out);
+
 /* Tells the resolver, by records. */
 void name_rules_tell(const struct name_rules *r);
 

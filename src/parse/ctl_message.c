@@ -4,11 +4,14 @@
 #include <string.h>
 
 #include "clashsup/ctl.h"
+#include "clashsup/scan.h"
 #include "parse/json_text.h"
 
 static const char *const cmd_names[CTL_CMDS] = {
-	[CTL_STATUS] = "status",     [CTL_START] = "start", [CTL_STOP] = "stop",       [CTL_RESTART] = "restart",
-	[CTL_SHUTDOWN] = "shutdown", [CTL_MODE] = "mode",   [CTL_REFRESH] = "refresh", [CTL_IPS] = "ips",
+	[CTL_STATUS] = "status",     [CTL_START] = "start",   [CTL_STOP] = "stop",	 [CTL_RESTART] = "restart",
+	[CTL_SHUTDOWN] = "shutdown", [CTL_MODE] = "mode",     [CTL_REFRESH] = "refresh", [CTL_IPS] = "ips",
+	[CTL_RELOAD] = "reload",     [CTL_REEXEC] = "reexec", [CTL_SIGNAL] = "signal",	 [CTL_LOGS] = "logs",
+	[CTL_EVENTS] = "events",
 };
 
 const char *ctl_cmd_name(enum ctl_cmd cmd)
@@ -32,6 +35,56 @@ static int read_mode(const cJSON *o, struct ctl_request *r, struct err *e)
 	return 0;
 }
 
+static int read_signal(const cJSON *o, struct ctl_request *r, struct err *e)
+{
+	const char *name = member_text(o, "signal");
+
+	r->signal = name ? scan_signal(name) : 0;
+	return r->signal > 0 ? 0 : err_set(e, EINVAL, "the command signal needs \"signal\": a name or a number");
+}
+
+static int read_range(const cJSON *o, struct ctl_request *r, struct err *e)
+{
+	const cJSON *count = cJSON_GetObjectItemCaseSensitive(o, "count");
+	const cJSON *follow = cJSON_GetObjectItemCaseSensitive(o, "follow");
+
+	r->count = UINT32_MAX;
+	if (count && (!cJSON_IsNumber(count) || count->valuedouble < 0 || count->valuedouble > UINT32_MAX))
+		return err_set(e, EINVAL, "\"count\" is a number from 0 to %u", UINT32_MAX);
+	if (count)
+		r->count = (uint32_t)count->valuedouble;
+	if (follow && !cJSON_IsBool(follow))
+		return err_set(e, EINVAL, "\"follow\" is true or false");
+	r->follow = cJSON_IsTrue(follow);
+	return 0;
+}
+
+/* What a command's own members say. */
+static int read_members(const cJSON *o, struct ctl_request *r, struct err *e)
+{
+	switch (r->cmd) {
+	case CTL_MODE:
+		return read_mode(o, r, e);
+	case CTL_SIGNAL:
+		return read_signal(o, r, e);
+	case CTL_LOGS:
+	case CTL_EVENTS:
+		return read_range(o, r, e);
+	case CTL_STATUS:
+	case CTL_START:
+	case CTL_STOP:
+	case CTL_RESTART:
+	case CTL_SHUTDOWN:
+	case CTL_REFRESH:
+	case CTL_IPS:
+	case CTL_RELOAD:
+	case CTL_REEXEC:
+	case CTL_CMDS:
+		break;
+	}
+	return 0;
+}
+
 static int read_request(const cJSON *o, struct ctl_request *out, struct err *e)
 {
 	const cJSON *version = cJSON_GetObjectItemCaseSensitive(o, "version");
@@ -49,7 +102,7 @@ static int read_request(const cJSON *o, struct ctl_request *out, struct err *e)
 		r.cmd++;
 	if (r.cmd == CTL_CMDS)
 		return err_set(e, EINVAL, "unknown command \"%.40s\"", json_text(cmd, clean));
-	if (r.cmd == CTL_MODE && read_mode(o, &r, e) < 0)
+	if (read_members(o, &r, e) < 0)
 		return -EINVAL;
 	*out = r;
 	return 0;
@@ -101,10 +154,20 @@ char *ctl_answer_ok(void)
 	return print_and_free(o, o != NULL);
 }
 
-char *ctl_answer_error(const char *sentence)
+static char *answer_text(bool ok, const char *name, const char *sentence)
 {
 	char clean[JSON_TEXT_MAX];
-	cJSON *o = answer(false);
+	cJSON *o = answer(ok);
 
-	return print_and_free(o, o && cJSON_AddStringToObject(o, "error", json_text(sentence, clean)));
+	return print_and_free(o, o && cJSON_AddStringToObject(o, name, json_text(sentence, clean)));
+}
+
+char *ctl_answer_error(const char *sentence)
+{
+	return answer_text(false, "error", sentence);
+}
+
+char *ctl_answer_did(const char *sentence)
+{
+	return answer_text(true, "did", sentence);
 }

@@ -8,6 +8,18 @@
 
 #include "parse/json_text.h"
 
+bool report_wall(int64_t wall_ms, char out[REPORT_TIME_TEXT])
+{
+	time_t seconds = (time_t)(wall_ms / 1000);
+	char date[32];
+	struct tm tm;
+
+	if (wall_ms <= 0 || !gmtime_r(&seconds, &tm) || !strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm))
+		return false;
+	snprintf(out, REPORT_TIME_TEXT, "%s.%03dZ", date, (int)(wall_ms % 1000));
+	return true;
+}
+
 /* The writers below return false when memory is out; cJSON frees what it could not add. */
 
 static bool add_null(cJSON *to, const char *name)
@@ -39,17 +51,18 @@ static bool add_count(cJSON *to, const char *name, size_t n)
 	return add_number(to, name, (double)n, true);
 }
 
-/* Milliseconds of RFC 3339 in UTC, and the twin that no clock change moves. */
+/* Milliseconds of RFC 3339 in UTC; null for "never". */
+static bool add_wall(cJSON *to, const char *name, int64_t wall_ms)
+{
+	char text[REPORT_TIME_TEXT];
+
+	return report_wall(wall_ms, text) ? add_text(to, name, text) : add_null(to, name);
+}
+
+/* With the twin that no clock change moves. */
 static bool add_time(cJSON *to, const char *name, const char *mono_name, const struct report_time *t)
 {
-	time_t seconds = (time_t)(t->wall_ms / 1000);
-	char date[32], text[48];
-	struct tm tm;
-
-	if (t->wall_ms <= 0 || !gmtime_r(&seconds, &tm) || !strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm))
-		return add_null(to, name) && add_null(to, mono_name);
-	snprintf(text, sizeof(text), "%s.%03dZ", date, (int)(t->wall_ms % 1000));
-	return add_text(to, name, text) && add_number(to, mono_name, (double)t->mono_ms, true);
+	return add_wall(to, name, t->wall_ms) && add_number(to, mono_name, (double)t->mono_ms, t->wall_ms > 0);
 }
 
 static bool add_mihomo(cJSON *root, const struct report *r)
@@ -65,6 +78,37 @@ static bool add_mihomo(cJSON *root, const struct report *r)
 	return last && add_number(last, "code", r->mihomo.exit_code, r->mihomo.exit_signal == 0) &&
 	       add_number(last, "signal", r->mihomo.exit_signal, r->mihomo.exit_signal != 0) &&
 	       add_time(last, "at", "at_mono_ms", &r->mihomo.exit_at);
+}
+
+static bool add_death(cJSON *list, const struct death *d)
+{
+	cJSON *o = cJSON_CreateObject();
+
+	if (!cJSON_AddItemToArray(list, o)) /* takes NULL for a failure */
+		return false;
+	return add_wall(o, "at", d->at_ms) && add_number(o, "pid", d->pid, d->pid > 0) &&
+	       add_number(o, "code", d->code, d->signal == 0) && add_number(o, "signal", d->signal, d->signal != 0) &&
+	       add_bool(o, "core", d->core) && add_bool(o, "oom", d->oom) &&
+	       add_number(o, "lived_ms", (double)d->lived_ms, true) && add_bool(o, "by_us", d->by_us);
+}
+
+/* The latest first; for everybody how many there were. */
+static bool add_history(cJSON *root, const struct report *r)
+{
+	const struct history *h = r->mihomo.history;
+	const struct death *d;
+	cJSON *list;
+
+	if (!add_count(root, "deaths", h ? h->count : 0))
+		return false;
+	if (!r->full)
+		return add_null(root, "history");
+	list = cJSON_AddArrayToObject(root, "history");
+	for (uint32_t n = 0; list && h && (d = history_at(h, n)); n++) {
+		if (!add_death(list, d))
+			return false;
+	}
+	return list != NULL;
 }
 
 static bool add_probe(cJSON *root, const struct report *r)
@@ -108,19 +152,13 @@ static bool add_extract(cJSON *root, const struct report *r)
 	       add_number(o, "skipped", r->extract.skipped, ran) && add_count(o, "missed", r->extract.missed);
 }
 
-/* These may name files: null for those without control. */
-static bool add_texts(cJSON *root, const struct report *r)
+static bool add_list(cJSON *to, const char *name, const char texts[][REPORT_TEXT], size_t n)
 {
-	cJSON *list;
+	cJSON *list = cJSON_AddArrayToObject(to, name);
 
-	if (!r->full)
-		return add_null(root, "waiting_for") && add_null(root, "warnings");
-	if (!add_text(root, "waiting_for", r->waiting_for))
-		return false;
-	list = cJSON_AddArrayToObject(root, "warnings");
-	for (size_t i = 0; list && i < r->n_warnings && i < REPORT_WARNINGS; i++) {
+	for (size_t i = 0; list && i < n && i < REPORT_WARNINGS; i++) {
 		char clean[JSON_TEXT_MAX];
-		cJSON *item = cJSON_CreateString(json_text(r->warnings[i], clean));
+		cJSON *item = cJSON_CreateString(json_text(texts[i], clean));
 
 		if (!cJSON_AddItemToArray(list, item)) /* takes NULL for a failure */
 			return false;
@@ -128,11 +166,30 @@ static bool add_texts(cJSON *root, const struct report *r)
 	return list != NULL;
 }
 
+/* These may name files: null for those without control. */
+static bool add_texts(cJSON *root, const struct report *r)
+{
+	if (!r->full)
+		return add_null(root, "waiting_for") && add_null(root, "warnings") && add_null(root, "surroundings");
+	return add_text(root, "waiting_for", r->waiting_for) &&
+	       add_list(root, "warnings", r->warnings, r->n_warnings) &&
+	       add_list(root, "surroundings", r->surroundings, r->n_surroundings);
+}
+
 static bool add_backends(cJSON *root, const struct report *r)
 {
 	cJSON *o = cJSON_AddObjectToObject(root, "backends");
 
-	return o && add_text(o, "iptables", r->iptables_note) && add_text(o, "nft", "not built yet");
+	return o && add_text(o, "iptables", r->backends[0]) && add_text(o, "nft", r->backends[1]);
+}
+
+/* Who took rules away may be another user's program: not for everybody. */
+static bool add_repairs(cJSON *root, const struct report *r)
+{
+	cJSON *o = cJSON_AddObjectToObject(root, "repairs");
+
+	return o && add_count(o, "count", r->repairs.count) && add_text(o, "last", r->full ? r->repairs.last : NULL) &&
+	       add_time(o, "at", "at_mono_ms", &r->repairs.at);
 }
 
 static bool add_all(cJSON *root, const struct report *r)
@@ -142,7 +199,10 @@ static bool add_all(cJSON *root, const struct report *r)
 	       add_text(root, "net", r->net) && add_text(root, "mode", r->mode) &&
 	       add_text(root, "backend", r->backend) && add_text(root, "on_death", r->on_death) &&
 	       add_mihomo(root, r) && add_probe(root, r) && add_tproxy(root, r) && add_ipset(root, r) &&
-	       add_extract(root, r) && add_texts(root, r) && add_backends(root, r);
+	       add_extract(root, r) && add_texts(root, r) && add_backends(root, r) &&
+	       add_text(root, "direct_path", r->direct_path) && add_text(root, "dns", r->dns) &&
+	       add_bool(root, "closed", r->closed) && add_text(root, "delta", r->delta) && add_repairs(root, r) &&
+	       add_history(root, r);
 }
 
 char *report_json(const struct report *r)

@@ -9,6 +9,7 @@
 
 #include "clashsup/io.h"
 #include "parse/settings_keys.h"
+#include "parse/settings_lists.h"
 
 #define WORD_MAX 48 /* longer words are near nothing */
 
@@ -27,18 +28,21 @@ struct parser {
 	bool wants_value;		 /* the handler has not been called for that line yet */
 	bool skip;			 /* in a section which was a problem itself */
 	unsigned seen[SETTING_KEYS_MAX]; /* by row: the line which set it */
+	const char *list;		 /* the key whose list is being read */
 	unsigned problems;
+	bool lax; /* what is good stays, whatever the problems */
 	settings_problem_fn problem;
 	void *ctx;
 };
 
-static void complain(struct parser *p, unsigned line, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static void complain_at(struct parser *p, const char *file, unsigned line, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
 
-static void complain(struct parser *p, unsigned line, const char *fmt, ...)
+static void complain_at(struct parser *p, const char *file, unsigned line, const char *fmt, ...)
 {
 	char text[PATH_MAX + ERR_MSG_MAX];
-	int used = line ? snprintf(text, sizeof(text), "%.*s:%u: ", PATH_MAX - 1, p->file, line)
-			: snprintf(text, sizeof(text), "%.*s: ", PATH_MAX - 1, p->file);
+	int used = line ? snprintf(text, sizeof(text), "%.*s:%u: ", PATH_MAX - 1, file, line)
+			: snprintf(text, sizeof(text), "%.*s: ", PATH_MAX - 1, file);
 	va_list ap;
 
 	va_start(ap, fmt);
@@ -48,6 +52,8 @@ static void complain(struct parser *p, unsigned line, const char *fmt, ...)
 	if (p->problem)
 		p->problem(p->ctx, text);
 }
+
+#define complain(p, line, ...) complain_at(p, (p)->file, line, __VA_ARGS__)
 
 static unsigned min3(unsigned a, unsigned b, unsigned c)
 {
@@ -121,13 +127,36 @@ static void complain_unknown_key(struct parser *p, const char *section, const ch
 		 nearest(section, name));
 }
 
+static void on_list_problem(void *ctx, const char *file, unsigned line, const char *sentence)
+{
+	struct parser *p = ctx;
+
+	if (file)
+		complain_at(p, file, line, "%s", sentence);
+	else
+		complain(p, p->line, "%s: %s", p->list, sentence);
+}
+
+static void store(struct parser *p, const struct setting_key *key, const char *value)
+{
+	struct err e = ERR_INIT;
+	int r;
+
+	if (key->kind == SETTING_LIST) {
+		p->list = key->name;
+		settings_list_store((enum settings_list)key->min, value, p->s, on_list_problem, p);
+		return;
+	}
+	r = setting_store(key, value, p->s, &e);
+	if (r < 0)
+		complain(p, p->line, "%s = %.100s: %s%s", key->name, value, r == -EINVAL ? "must be " : "", e.msg);
+}
+
 /* inih's handler: always content, since problems are counted here. */
 static int on_value(void *user, const char *section, const char *name, const char *value)
 {
 	struct parser *p = user;
-	struct err e = ERR_INIT;
 	size_t i = 0;
-	int r;
 
 	p->wants_value = false;
 	if (p->skip)
@@ -147,9 +176,7 @@ static int on_value(void *user, const char *section, const char *name, const cha
 		complain(p, p->line, "\"%s\" is set twice, first in line %u", name, p->seen[i]);
 	} else {
 		p->seen[i] = p->line;
-		r = setting_store(&setting_keys[i], value, p->s, &e);
-		if (r < 0)
-			complain(p, p->line, "%s = %.100s: %s%s", name, value, r == -ENOMEM ? "" : "must be ", e.msg);
+		store(p, &setting_keys[i], value);
 	}
 	return 1;
 }
@@ -208,7 +235,9 @@ static void judge_line(struct parser *p, const char *line, size_t *len_io, size_
 		judge_section(p, line, len);
 		*len_io = p->skip ? 0 : len;
 	} else if (line[0] != ';' && line[0] != '#' && len > room) {
-		complain(p, p->line, "the line has %zu bytes, the limit is %zu", len, room);
+		complain(p, p->line,
+			 "the line has %zu bytes, the limit is %zu; a long list goes into a file: key = @/etc/list.txt",
+			 len, room);
 	} else if (line[0] != ';' && line[0] != '#') {
 		p->wants_value = true;
 		*len_io = len;
@@ -250,17 +279,35 @@ static char *next_line(char *buf, int num, void *stream)
 	return buf;
 }
 
+/* The later of the lines that set two keys of a section; 0 for defaults. */
+static unsigned line_of(const struct parser *p, const char *section, const char *one, const char *other)
+{
+	unsigned line = 0;
+
+	for (size_t i = 0; i < setting_n_keys; i++) {
+		const struct setting_key *k = &setting_keys[i];
+
+		if (strcmp(k->section, section) == 0 && (!strcmp(k->name, one) || !strcmp(k->name, other)) &&
+		    p->seen[i] > line)
+			line = p->seen[i];
+	}
+	return line;
+}
+
 /* Problems between keys, told at the line of the one that was written. */
 static void judge_together(struct parser *p)
 {
 	const struct settings *s = p->s;
-	unsigned line = 0;
 
-	for (size_t i = 0; i < setting_n_keys; i++)
-		if (strncmp(setting_keys[i].name, "backoff_", strlen("backoff_")) == 0 && p->seen[i] > line)
-			line = p->seen[i];
 	if (s->restart.backoff_max_ms < s->restart.backoff_min_ms)
-		complain(p, line, "backoff_max must not be less than backoff_min");
+		complain(p, line_of(p, "restart", "backoff_min", "backoff_max"),
+			 "backoff_max must not be less than backoff_min");
+	if (s->tproxy.backend == BACKEND_SCRIPT && !s->tproxy.script[0])
+		complain(p, line_of(p, "tproxy", "backend", "backend"),
+			 "backend = script needs a program: script = /path/to/it");
+	if (s->tproxy.backend == BACKEND_SCRIPT && s->tproxy.on_death == ON_DEATH_CLOSED)
+		complain(p, line_of(p, "tproxy", "on_death", "on_death"),
+			 "on_death = closed needs rules of clashsup's own: backend = iptables, nft or auto");
 }
 
 void settings_default(struct settings *s)
@@ -272,51 +319,98 @@ void settings_default(struct settings *s)
 
 void settings_free(struct settings *s)
 {
-	for (size_t i = 0; i < SETTINGS_ARGS_MAX; i++)
-		free(s->mihomo.args[i]);
+	settings_lists_free(s);
 	settings_default(s);
+}
+
+static int parse(struct parser *p, const char *bytes, size_t len)
+{
+	static const char mark[] = { '\xef', '\xbb', '\xbf' };
+
+	p->at = bytes;
+	p->end = bytes + len;
+	settings_default(p->s);
+	if (len > SETTINGS_MAX) {
+		complain(p, 0, "larger than the limit of %d bytes", SETTINGS_MAX);
+		return -EINVAL;
+	}
+	if (len >= sizeof(mark) && memcmp(bytes, mark, sizeof(mark)) == 0)
+		p->at += sizeof(mark);
+	/* Its value, the first wrong line, was told already; below 0 its line buffer was not to be had. */
+	if (ini_parse_stream(next_line, p, on_value, p) < 0)
+		complain(p, 0, "not enough memory");
+	if (!p->problems)
+		judge_together(p);
+	if (!p->problems || p->lax)
+		return 0;
+	settings_free(p->s);
+	return -EINVAL;
 }
 
 int settings_parse(struct settings *s, const char *file, const char *bytes, size_t len, settings_problem_fn problem,
 		   void *ctx)
 {
-	static const char mark[] = { '\xef', '\xbb', '\xbf' };
-	struct parser p = { .s = s, .file = file, .at = bytes, .end = bytes + len, .problem = problem, .ctx = ctx };
+	struct parser p = { .s = s, .file = file, .problem = problem, .ctx = ctx };
 
-	settings_default(s);
-	if (len > SETTINGS_MAX) {
-		complain(&p, 0, "larger than the limit of %d bytes", SETTINGS_MAX);
-		return -EINVAL;
-	}
-	if (len >= sizeof(mark) && memcmp(bytes, mark, sizeof(mark)) == 0)
-		p.at += sizeof(mark);
-	/* Its value, the first wrong line, was told already; below 0 its line buffer was not to be had. */
-	if (ini_parse_stream(next_line, &p, on_value, &p) < 0)
-		complain(&p, 0, "not enough memory");
-	if (!p.problems)
-		judge_together(&p);
-	if (!p.problems)
-		return 0;
-	settings_free(s);
-	return -EINVAL;
+	return parse(&p, bytes, len);
 }
 
-int settings_load(struct settings *s, const char *file, bool must_exist, settings_problem_fn problem, void *ctx)
+static int load(struct parser *p, bool must_exist)
 {
 	cleanup_free char *bytes = NULL;
 	struct err e = ERR_INIT;
 	size_t len = 0;
-	int r = io_slurp_path(file, SETTINGS_MAX, &bytes, &len, &e);
+	int r = io_slurp_path(p->file, SETTINGS_MAX, &bytes, &len, &e);
 
-	settings_default(s);
+	settings_default(p->s);
 	if (r == -ENOENT && !must_exist)
 		return 0;
 	if (r < 0) {
-		if (problem)
-			problem(ctx, e.msg);
+		if (p->problem)
+			p->problem(p->ctx, e.msg);
 		return r;
 	}
-	return settings_parse(s, file, bytes, len, problem, ctx);
+	return parse(p, bytes, len);
+}
+
+int settings_load(struct settings *s, const char *file, bool must_exist, settings_problem_fn problem, void *ctx)
+{
+	struct parser p = { .s = s, .file = file, .problem = problem, .ctx = ctx };
+
+	return load(&p, must_exist);
+}
+
+int settings_load_lax(struct settings *s, const char *file, bool must_exist)
+{
+	struct parser p = { .s = s, .file = file, .lax = true };
+
+	return load(&p, must_exist);
+}
+
+size_t settings_changes(const struct settings *a, const struct settings *b, settings_key_fn each, void *ctx)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < setting_n_keys; i++) {
+		const struct setting_key *key = &setting_keys[i];
+
+		if (setting_same(key, a, b))
+			continue;
+		n++;
+		each(ctx, key->section, key->name);
+	}
+	return n;
+}
+
+void settings_copy_key(struct settings *to, const struct settings *from, const char *section, const char *name)
+{
+	for (size_t i = 0; i < setting_n_keys; i++) {
+		const struct setting_key *key = &setting_keys[i];
+
+		if (key->kind != SETTING_LIST && key->kind != SETTING_ARGS && key->kind != SETTING_ENV &&
+		    strcmp(key->section, section) == 0 && strcmp(key->name, name) == 0)
+			memcpy((char *)to + key->offset, (const char *)from + key->offset, key->size);
+	}
 }
 
 void settings_print(const struct settings *s, FILE *out)

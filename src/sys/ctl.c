@@ -27,9 +27,10 @@ struct client {
 	ev_io io;	/* .fd is -1 for a free slot */
 	ev_timer limit; /* for the next request, or for taking the answer */
 	bool privileged;
-	bool last;   /* to be closed after the present answer */
-	double used; /* ev_now of the last answer, or of the beginning */
-	char *in;    /* INPUT_LEN bytes of ctl->input */
+	bool waiting; /* for news: its answer has no end */
+	bool last;    /* to be closed after the present answer */
+	double used;  /* ev_now of the last answer, or of the beginning */
+	char *in;     /* INPUT_LEN bytes of ctl->input */
 	size_t in_len;
 	struct ctl_request request; /* that is being answered */
 	size_t cursor;		    /* 0 = `out` is the end of its answer */
@@ -91,6 +92,12 @@ static int client_answer(struct client *c, char *answer)
 	}
 	if (!answer)
 		return -ENOMEM;
+	if (len == 0 && c->cursor) {
+		free(answer);
+		c->waiting = true;
+		ev_timer_stop(c->ctl->loop, &c->limit);
+		return 0;
+	}
 	c->out = answer;
 	c->out_len = len;
 	c->out_sent = 0;
@@ -178,6 +185,8 @@ static int client_step(struct client *c)
 {
 	int r = 0;
 
+	if (c->waiting) /* its end, or a request, for which this is no place */
+		return -EPIPE;
 	if (!c->out && !client_has_line(c))
 		r = client_read(c);
 	if (r == 0 && !c->out)
@@ -196,7 +205,22 @@ static void on_client(struct ev_loop *loop, ev_io *w, int revents)
 	if (client_step(c) < 0)
 		client_close(c);
 	else /* a line in hand is served in the next turn, which being writable brings about */
-		client_wait_for(c, c->out || client_has_line(c) ? EV_WRITE : EV_READ);
+		client_wait_for(c, c->out || (client_has_line(c) && !c->waiting) ? EV_WRITE : EV_READ);
+}
+
+void ctl_wake(struct ctl *ctl)
+{
+	for (size_t i = 0; ctl && i < CTL_CLIENTS; i++) {
+		struct client *c = &ctl->clients[i];
+
+		if (c->io.fd < 0 || !c->waiting)
+			continue;
+		c->waiting = false;
+		if (client_answer(c, ctl->handler(ctl->ctx, &c->request, &c->cursor)) < 0)
+			client_close(c);
+		else
+			client_wait_for(c, c->out ? EV_WRITE : EV_READ);
+	}
 }
 
 static void on_limit(struct ev_loop *loop, ev_timer *w, int revents)
@@ -240,6 +264,8 @@ static bool goes_before(const struct client *a, const struct client *b)
 {
 	if (a->privileged != b->privileged)
 		return b->privileged;
+	if (a->waiting != b->waiting)
+		return b->waiting;
 	if (!a->out != !b->out)
 		return !a->out;
 	return a->used < b->used;
@@ -266,7 +292,7 @@ static void client_open(struct ctl *ctl, int fd)
 	struct client *c = free_slot(ctl);
 
 	c->privileged = peer_is_privileged(fd, ctl->group);
-	c->last = false;
+	c->last = c->waiting = false;
 	c->cursor = 0;
 	c->in_len = 0;
 	ev_io_init(&c->io, on_client, fd, EV_READ);
@@ -400,6 +426,11 @@ int ctl_open(struct ctl **out, struct ev_loop *loop, const char *path, int64_t g
 	*out = ctl;
 	ctl = NULL;
 	return 0;
+}
+
+void ctl_set_group(struct ctl *ctl, int64_t group)
+{
+	ctl->group = group;
 }
 
 void ctl_close(struct ctl *ctl)

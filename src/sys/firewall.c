@@ -1,415 +1,334 @@
 #include "clashsup/firewall.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 
-#include "clashsup/io.h"
+#include "sys/firewall_backend.h"
 
-#define DEADLINE_MS 10000
-#define LOCK_WAIT_S "5" /* a bare --wait would wait for ever; status 4 when it is over */
 #define EXIT_NOT_FOUND 127
-#define TABLE_NAMES_MAX 4096
 
-/* Which program names to use: the plain ones, or those of one variant. */
-enum variant { PLAIN, NFT, LEGACY, VARIANTS };
-
-static const char *const save_name[VARIANTS][IP_FAMILIES] = {
-	[PLAIN] = { "iptables-save", "ip6tables-save" },
-	[NFT] = { "iptables-nft-save", "ip6tables-nft-save" },
-	[LEGACY] = { "iptables-legacy-save", "ip6tables-legacy-save" },
+static const struct firewall_backend *const backends[FW_BACKENDS] = {
+	[FW_IPTABLES] = &firewall_iptables,
+	[FW_NFT] = &firewall_nft,
+	[FW_SCRIPT] = &firewall_script,
 };
-static const char *const restore_name[VARIANTS][IP_FAMILIES] = {
-	[PLAIN] = { "iptables-restore", "ip6tables-restore" },
-	[NFT] = { "iptables-nft-restore", "ip6tables-nft-restore" },
-	[LEGACY] = { "iptables-legacy-restore", "ip6tables-legacy-restore" },
+
+/* One backend's part of an operation. */
+struct piece {
+	enum fw_backend backend;
+	struct firewall_want want;
+	bool input; /* CLASH_INPUT beside the nft table: where iptables cannot, it is left out or not seen */
 };
-static const char *const legacy_tables[IP_FAMILIES] = { "/proc/net/ip_tables_names", "/proc/net/ip6_tables_names" };
 
-/* What we know of our jumps under the plain names, from our own last operation. */
-enum jumps { JUMPS_NONE, JUMPS_OURS, JUMPS_UNSURE };
-
-enum step { IDLE, SAVING, ASKING_WHY, REMOVING, APPLYING };
-
-/* The jobs of one family: one after the other, while the other family's run beside it. */
-struct lane {
-	struct firewall *owner;
-	enum ip_family family;
-	enum step step;
-	enum variant variant, last_variant;
-	struct job *job;
-	char *plan; /* to be applied after the removal, or NULL */
-	size_t plan_len;
-	bool plan_local;
-
-	enum jumps jumps;
-	bool jumps_local; /* with the one in OUTPUT */
-};
+enum verb { APPLY, LOOK, COUNT };
 
 struct firewall {
-	struct reaper *reaper;
-	struct lane lane[IP_FAMILIES];
+	struct firewall_host host;
+	void *backend[FW_BACKENDS];
+
 	bool busy;
-	struct firewall_result result;
-	ev_timer finished; /* never started, only fed: `done` is called from the loop, never from our callers' stack */
-	firewall_done_fn done;
+	enum verb verb;
+	enum fw_backend at_work;
+	struct piece piece[FW_BACKENDS + 1];
+	unsigned n_pieces, next;
+	bool input_in;		       /* CLASH_INPUT may stand beside the nft table */
+	bool input_made[IP_FAMILIES];  /* the last operation put it in */
+	struct firewall_result result; /* of all pieces: the first error of each family */
+	struct fw_view view[IP_FAMILIES];
+	ev_timer turn; /* never started, only fed: the operation goes on from the loop */
+	union {
+		firewall_done_fn apply;
+		firewall_look_fn look;
+		firewall_count_fn count;
+	} done;
 	void *ctx;
 };
 
-static void lane_job_done(void *ctx, const struct job_result *result);
-static void lane_next_variant(struct lane *l);
-
-/* ---- ends ---- */
-
-static void on_finished(struct ev_loop *loop, ev_timer *w, int revents)
-{
-	struct firewall *f = w->data;
-	struct firewall_result result = f->result;
-	(void)loop;
-	(void)revents;
-
-	f->busy = false;
-	f->done(f->ctx, &result);
-}
-
-static void lane_end(struct lane *l, int code)
-{
-	struct firewall *f = l->owner;
-
-	free(l->plan);
-	l->plan = NULL;
-	l->step = IDLE;
-	l->job = NULL;
-	f->result.family[l->family] = code;
-	for (int i = 0; i < IP_FAMILIES; i++) {
-		if (f->lane[i].step != IDLE)
-			return;
-	}
-	ev_feed_event(f->reaper->loop, &f->finished, EV_TIMER);
-}
-
-static struct err *lane_err(struct lane *l)
-{
-	return &l->owner->result.err[l->family];
-}
-
-static void lane_canceled(struct lane *l)
-{
-	lane_end(l, err_set(lane_err(l), ECANCELED, "aborted"));
-}
-
-/* ---- jobs ---- */
-
-/*
- * iptables-nft-save prints a warning about legacy tables on stderr between two
- * blocks of stdout, in the middle of a line: the two must not share a pipe.
- */
-static int drop_stderr(const void *arg, pid_t parent)
-{
-	int fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
-	(void)arg;
-	(void)parent;
-
-	if (fd < 0)
-		close(STDERR_FILENO);
-	else if (dup2(fd, STDERR_FILENO) < 0)
-		return -1;
-	return 0;
-}
-
-static void lane_start(struct lane *l, enum step step, const struct job_spec *spec)
-{
-	int r;
-
-	l->step = step;
-	r = job_start(&l->job, l->owner->reaper, spec, lane_job_done, l, lane_err(l));
-	if (r < 0)
-		lane_end(l, r);
-}
-
-static void lane_save(struct lane *l, enum step step)
-{
-	const char *const argv[] = { save_name[l->variant][l->family], "-t", "mangle", NULL };
-	const struct job_spec spec = { .argv = argv,
-				       .deadline_ms = DEADLINE_MS,
-				       .in_child = step == SAVING ? drop_stderr : NULL };
-
-	lane_start(l, step, &spec);
-}
-
-static void lane_restore(struct lane *l, enum step step, const char *text, size_t len)
-{
-	const char *const argv[] = { restore_name[l->variant][l->family], "--noflush", "--wait", LOCK_WAIT_S, NULL };
-	const struct job_spec spec = { .argv = argv, .input = text, .input_len = len, .deadline_ms = DEADLINE_MS };
-
-	lane_start(l, step, &spec);
-}
-
-static void lane_apply(struct lane *l)
-{
-	l->variant = PLAIN;
-	lane_restore(l, APPLYING, l->plan, l->plan_len);
-}
-
 /* ---- what a job's end means ---- */
 
-static bool not_installed(const struct job_result *result)
+bool firewall_job_absent(const struct job_result *result)
 {
 	return !result->timed_out && WIFEXITED(result->status) && WEXITSTATUS(result->status) == EXIT_NOT_FOUND;
 }
 
-/* A kernel without the family or the table has no rules of ours either. */
-static bool not_in_kernel(const struct job_result *result)
-{
-	return strstr(result->output, "Table does not exist") || strstr(result->output, "not supported");
-}
-
-/* Killed in the middle: the kernel may or may not have taken the transaction. */
-static bool cut_off(const struct job_result *result)
+bool firewall_job_cut_off(const struct job_result *result)
 {
 	return result->timed_out || !WIFEXITED(result->status);
 }
 
-static void lane_fail(struct lane *l, const char *program, const struct job_result *result)
+int firewall_job_err(const struct firewall_host *host, const char *program, const struct job_result *result,
+		     struct err *e)
 {
 	struct job_result flat = *result;
 	char line[ERR_MSG_MAX], why[ERR_MSG_MAX];
-	int code = result->timed_out ? ETIMEDOUT : EIO;
 
-	/* the nft variant breaks the line between its name and the reason */
+	if (host->aborted)
+		return err_set(e, ECANCELED, "aborted");
+	if (job_ok(result) && result->output_cut)
+		return err_set(e, EFBIG,
+			       "%s: more than %d MiB, rules of ours may be missed: put long lists of rules into sets",
+			       program, FIREWALL_LISTING_MAX / 1024 / 1024);
+	/* iptables-nft breaks the line between its name and the reason */
 	snprintf(line, sizeof(line), "%s", result->output);
 	for (char *at = strpbrk(line, "\r\n"); at; at = strpbrk(at, "\r\n"))
 		*at = ' ';
 	flat.output = line;
-	if (l->owner->result.aborted)
-		code = ECANCELED;
-	lane_end(l, err_set(lane_err(l), code, "%s: %s", program, job_why(&flat, why, sizeof(why))));
+	return err_set(e, result->timed_out ? ETIMEDOUT : EIO, "%s: %s", program, job_why(&flat, why, sizeof(why)));
 }
 
-static void on_saved(struct lane *l, const struct job_result *result)
-{
-	cleanup_free char *text = malloc(JOB_OUTPUT_MAX);
-	int n;
+/* ---- one operation ---- */
 
-	if (!text) {
-		lane_end(l, err_sys(lane_err(l), ENOMEM, "cannot remove the rules"));
-		return;
-	}
-	n = fwplan_removal(result->output, result->output_len, text, JOB_OUTPUT_MAX, lane_err(l));
-	if (n < 0) {
-		err_prefix(lane_err(l), "%s", save_name[l->variant][l->family]);
-		lane_end(l, n);
-	} else if (n == 0) {
-		lane_next_variant(l);
-	} else {
-		lane_restore(l, REMOVING, text, (size_t)n);
+static void keep_first(struct firewall_result *all, const struct firewall_result *piece)
+{
+	for (int i = 0; i < IP_FAMILIES; i++) {
+		if (all->family[i] < 0)
+			continue;
+		all->family[i] = piece->family[i];
+		all->err[i] = piece->err[i];
 	}
 }
 
-/* The first try had no stderr; this one shows whether there is nothing to save or something is wrong. */
-static void on_why(struct lane *l, const struct job_result *result)
+static void fail_both(struct firewall_result *result, const struct err *e)
 {
-	bool ours = l->variant == PLAIN && l->jumps == JUMPS_OURS;
-
-	if ((not_installed(result) && !ours) || (!cut_off(result) && not_in_kernel(result)))
-		lane_next_variant(l);
-	else if (job_ok(result))
-		lane_end(l, err_set(lane_err(l), EAGAIN, "%s failed once", save_name[l->variant][l->family]));
-	else
-		lane_fail(l, save_name[l->variant][l->family], result);
-}
-
-static void on_restored(struct lane *l, enum step step, const struct job_result *result)
-{
-	if (!job_ok(result)) {
-		if (cut_off(result) && l->variant == PLAIN)
-			l->jumps = JUMPS_UNSURE;
-		lane_fail(l, restore_name[l->variant][l->family], result);
-	} else if (step == REMOVING) {
-		lane_next_variant(l);
-	} else {
-		l->jumps = JUMPS_OURS;
-		l->jumps_local = l->plan_local;
-		lane_end(l, 0);
-	}
-}
-
-static void lane_job_done(void *ctx, const struct job_result *result)
-{
-	struct lane *l = ctx;
-	enum step step = l->step;
-
-	l->job = NULL;
-	if (l->owner->result.aborted && (step == SAVING || step == ASKING_WHY)) {
-		lane_canceled(l);
-		return;
-	}
-	switch (step) {
-	case SAVING:
-		if (job_ok(result))
-			on_saved(l, result);
-		else if (cut_off(result))
-			lane_fail(l, save_name[l->variant][l->family], result);
-		else
-			lane_save(l, ASKING_WHY);
-		break;
-	case ASKING_WHY:
-		on_why(l, result);
-		break;
-	case REMOVING:
-	case APPLYING:
-		on_restored(l, step, result);
-		break;
-	case IDLE:
-		break;
-	}
-}
-
-/* ---- from variant to variant ---- */
-
-/* iptables-legacy-save -t would load the table's module; the list tells what is in use. */
-static bool legacy_mangle_in_use(enum ip_family family)
-{
-	cleanup_fd int fd = open(legacy_tables[family], O_RDONLY | O_CLOEXEC);
-	char names[TABLE_NAMES_MAX];
-	char *rest = names;
-	ssize_t n;
-
-	n = fd < 0 ? 0 : io_read(fd, names, sizeof(names) - 1);
-	if (n <= 0)
-		return false;
-	names[n] = '\0';
-	for (char *name = strsep(&rest, "\n"); name; name = strsep(&rest, "\n")) {
-		if (strcmp(name, "mangle") == 0)
-			return true;
-	}
-	return false;
-}
-
-/* The present variant is clean. The next: each looks anew, so that two names for one program do no harm. */
-static void lane_next_variant(struct lane *l)
-{
-	if (l->variant == PLAIN)
-		l->jumps = JUMPS_NONE;
-	if (l->owner->result.aborted) {
-		lane_canceled(l);
-		return;
-	}
-	while (l->variant < l->last_variant) {
-		l->variant++;
-		if (l->variant != LEGACY || legacy_mangle_in_use(l->family)) {
-			lane_save(l, SAVING);
-			return;
+	for (int i = 0; i < IP_FAMILIES; i++) {
+		if (result->family[i] == 0) {
+			result->family[i] = -e->code;
+			result->err[i] = *e;
 		}
 	}
-	if (l->plan)
-		lane_apply(l);
-	else
-		lane_end(l, 0);
 }
 
-static void lane_remove(struct lane *l, enum variant last)
+static void finish(struct firewall *f)
 {
-	l->variant = PLAIN;
-	l->last_variant = last;
-	lane_save(l, SAVING);
+	const struct fw_counters counters = f->host.counters; /* `done` may begin the next operation */
+	struct firewall_result result = f->result;
+	struct fw_view view[IP_FAMILIES];
+
+	memcpy(view, f->view, sizeof(view));
+	result.aborted = f->host.aborted;
+	f->busy = false;
+	switch (f->verb) {
+	case APPLY:
+		f->done.apply(f->ctx, &result);
+		break;
+	case LOOK:
+		f->done.look(f->ctx, &result, view);
+		break;
+	case COUNT:
+		f->done.count(f->ctx, &result, &counters);
+		break;
+	}
 }
 
-/* ---- operations ---- */
+static void clear(struct firewall_host *h)
+{
+	memset(&h->result, 0, sizeof(h->result));
+	memset(h->view, 0, sizeof(h->view));
+	memset(&h->counters, 0, sizeof(h->counters));
+}
 
-static int begin(struct firewall *f, firewall_done_fn done, void *ctx, struct err *e)
+static int start_piece(struct firewall *f, struct err *e)
+{
+	const struct piece *p = &f->piece[f->next++];
+	void *backend = f->backend[p->backend];
+
+	clear(&f->host);
+	f->at_work = p->backend;
+	switch (f->verb) {
+	case APPLY:
+		return backends[p->backend]->apply(backend, &p->want, e);
+	case LOOK:
+		return backends[p->backend]->look(backend, e);
+	case COUNT:
+		return backends[p->backend]->count(backend, e);
+	}
+	return err_set(e, EINVAL, "no such operation");
+}
+
+static bool failed(const struct firewall_result *result)
+{
+	return result->family[IP_V4] < 0 || result->family[IP_V6] < 0;
+}
+
+/* What the piece that has just ended has come to. */
+static void gather(struct firewall *f)
+{
+	const struct piece *p = &f->piece[f->next - 1];
+	bool takes_out = f->verb == APPLY && p->want.parts == 0;
+
+	for (int i = 0; i < IP_FAMILIES; i++) {
+		f->view[i].lines += f->host.view[i].lines;
+		f->view[i].digest += f->host.view[i].digest;
+		f->view[i].input += p->input ? f->host.view[i].lines : 0;
+		if (p->input && f->verb == APPLY)
+			f->input_made[i] = !takes_out && p->want.family[i] && f->host.result.family[i] == 0;
+	}
+	if (!p->input || takes_out)
+		keep_first(&f->result, &f->host.result);
+	if (p->input && takes_out && !failed(&f->host.result))
+		f->input_in = false;
+}
+
+/* There is no use in opening INPUT to what did not come in. */
+static bool is_pointless(const struct firewall *f, const struct piece *p)
+{
+	return f->verb == APPLY && p->input && p->want.parts && failed(&f->result);
+}
+
+static void on_turn(struct ev_loop *loop, ev_timer *w, int revents)
+{
+	struct firewall *f = w->data;
+	struct err e = ERR_INIT;
+	(void)loop;
+	(void)revents;
+
+	gather(f);
+	while (f->next < f->n_pieces) {
+		if (f->host.aborted) {
+			f->next = f->n_pieces;
+			err_set(&e, ECANCELED, "aborted");
+		} else if (is_pointless(f, &f->piece[f->next])) {
+			f->next++;
+			continue;
+		} else if (start_piece(f, &e) == 0) {
+			return;
+		}
+		fail_both(&f->result, &e);
+	}
+	finish(f);
+}
+
+static void on_end(struct firewall_host *host)
+{
+	struct firewall *f = (struct firewall *)host; /* its first member */
+
+	ev_feed_event(host->reaper->loop, &f->turn, EV_TIMER);
+}
+
+/* ---- beginnings ---- */
+
+static int begin(struct firewall *f, enum fw_backend backend, enum verb verb, void *ctx, struct err *e)
 {
 	if (f->busy)
 		return err_set(e, EBUSY, "a firewall job is running");
-	f->busy = true;
-	f->done = done;
-	f->ctx = ctx;
+	if ((unsigned)backend >= FW_BACKENDS || !f->backend[backend])
+		return err_set(e, EOPNOTSUPP, "there is no such firewall backend");
+	clear(&f->host);
 	memset(&f->result, 0, sizeof(f->result));
+	memset(f->view, 0, sizeof(f->view));
+	f->host.aborted = false;
+	f->verb = verb;
+	f->at_work = backend;
+	f->n_pieces = f->next = 0;
+	f->ctx = ctx;
 	return 0;
 }
 
-/* The text of one family; `again` only where its delete lines fit what is in the kernel. */
-static int lane_plan(struct lane *l, const struct fwplan_params *params, struct err *e)
+static void put_piece(struct firewall *f, enum fw_backend backend, const struct firewall_want *want)
 {
-	bool again = l->jumps == JUMPS_OURS && l->jumps_local == params->local;
-	int n;
-
-	l->plan = malloc(FWPLAN_TEXT_MAX);
-	if (!l->plan)
-		return err_sys(e, ENOMEM, "cannot apply the rules");
-	n = fwplan_restore(params, l->family, again, l->plan, FWPLAN_TEXT_MAX, e);
-	if (n < 0) {
-		free(l->plan);
-		l->plan = NULL;
-		return n;
-	}
-	l->plan_len = (size_t)n;
-	l->plan_local = params->local;
-	return 0;
+	f->piece[f->n_pieces++] = (struct piece){ backend, *want, false };
 }
 
-static void lane_apply_begin(struct lane *l)
+/* Behind the nft table comes what only iptables can open; without a look where nothing of it can be. */
+static void put_input(struct firewall *f, enum fw_backend present, const struct firewall_want *want)
 {
-	if (l->jumps == JUMPS_UNSURE || (l->jumps == JUMPS_OURS && l->jumps_local != l->plan_local))
-		lane_remove(l, PLAIN);
-	else
-		lane_apply(l);
+	bool in = want->params && want->params->input_accept && (want->parts & FWPLAN_ARMED);
+	struct piece p = { FW_IPTABLES, *want, true };
+
+	if (present != FW_NFT || (!in && !f->input_in))
+		return;
+	p.want.parts = in ? FWPLAN_INPUT : 0;
+	p.want.sweep = false;
+	f->input_in = true;
+	f->piece[f->n_pieces++] = p;
 }
 
-int firewall_apply(struct firewall *f, const struct fwplan_params *params, const bool family[IP_FAMILIES],
-		   firewall_done_fn done, void *ctx, struct err *e)
+static int start(struct firewall *f, struct err *e)
 {
-	int r = begin(f, done, ctx, e);
+	int r = start_piece(f, e);
+
+	f->busy = r == 0;
+	return r;
+}
+
+int firewall_apply(struct firewall *f, enum fw_backend backend, const struct fwplan_params *params, unsigned parts,
+		   const bool family[IP_FAMILIES], firewall_done_fn done, void *ctx, struct err *e)
+{
+	const struct firewall_want want = { params, parts, { family[IP_V4], family[IP_V6] }, false };
+	int r = begin(f, backend, APPLY, ctx, e);
 
 	if (r < 0)
 		return r;
-	if (!family[IP_V4] && !family[IP_V6])
-		r = err_set(e, EINVAL, "no family to apply rules to");
-	for (int i = 0; i < IP_FAMILIES && r == 0; i++)
-		r = family[i] ? lane_plan(&f->lane[i], params, e) : 0;
-	if (r < 0) {
-		for (int i = 0; i < IP_FAMILIES; i++) {
-			free(f->lane[i].plan);
-			f->lane[i].plan = NULL;
-		}
-		f->busy = false;
-		return r;
-	}
-	/* both are under way before either is started: one that fails at once must not end the operation */
-	for (int i = 0; i < IP_FAMILIES; i++)
-		f->lane[i].step = family[i] ? APPLYING : IDLE;
-	for (int i = 0; i < IP_FAMILIES; i++) {
-		if (family[i])
-			lane_apply_begin(&f->lane[i]);
-	}
-	return 0;
+	f->done.apply = done;
+	put_piece(f, backend, &want);
+	put_input(f, backend, &want);
+	return start(f, e);
 }
 
-int firewall_remove(struct firewall *f, bool every_variant, firewall_done_fn done, void *ctx, struct err *e)
+/*
+ * The present backend first, so that there is no moment without rules; but a
+ * script's rules have names that the removal of iptables takes for ours.
+ */
+int firewall_sweep(struct firewall *f, enum fw_backend present, const struct fwplan_params *params, unsigned parts,
+		   const bool family[IP_FAMILIES], firewall_done_fn done, void *ctx, struct err *e)
 {
-	int r = begin(f, done, ctx, e);
+	const struct firewall_want want = { params, parts, { family[IP_V4], family[IP_V6] }, true };
+	const struct firewall_want nothing = { .params = params, .sweep = true };
+	int r = begin(f, present, APPLY, ctx, e);
 
 	if (r < 0)
 		return r;
-	for (int i = 0; i < IP_FAMILIES; i++)
-		f->lane[i].step = SAVING;
-	for (int i = 0; i < IP_FAMILIES; i++)
-		lane_remove(&f->lane[i], every_variant ? LEGACY : PLAIN);
-	return 0;
+	f->done.apply = done;
+	if (present != FW_SCRIPT)
+		put_piece(f, present, &want);
+	if (present != FW_IPTABLES)
+		put_piece(f, FW_IPTABLES, &nothing);
+	if (present != FW_NFT)
+		put_piece(f, FW_NFT, &nothing);
+	if (present == FW_SCRIPT)
+		put_piece(f, present, &want);
+	put_input(f, present, &want);
+	return start(f, e);
+}
+
+int firewall_look(struct firewall *f, enum fw_backend backend, firewall_look_fn done, void *ctx, struct err *e)
+{
+	int r = begin(f, backend, LOOK, ctx, e);
+
+	if (r < 0)
+		return r;
+	f->done.look = done;
+	put_piece(f, backend, &(struct firewall_want){ 0 });
+	if (backend == FW_NFT && f->input_in)
+		f->piece[f->n_pieces++] = (struct piece){ .backend = FW_IPTABLES, .input = true };
+	return start(f, e);
+}
+
+bool firewall_input_made(const struct firewall *f, enum ip_family family)
+{
+	return f->input_made[family];
+}
+
+int firewall_count(struct firewall *f, enum fw_backend backend, firewall_count_fn done, void *ctx, struct err *e)
+{
+	int r = begin(f, backend, COUNT, ctx, e);
+
+	if (r < 0)
+		return r;
+	f->done.count = done;
+	put_piece(f, backend, &(struct firewall_want){ 0 });
+	return start(f, e);
 }
 
 void firewall_abort(struct firewall *f)
 {
 	if (!f->busy)
 		return;
-	f->result.aborted = true;
-	for (int i = 0; i < IP_FAMILIES; i++) {
-		if (f->lane[i].job)
-			job_kill(f->lane[i].job);
-	}
+	f->host.aborted = true;
+	backends[f->at_work]->abort(f->backend[f->at_work]);
 }
 
 bool firewall_busy(const struct firewall *f)
@@ -417,18 +336,21 @@ bool firewall_busy(const struct firewall *f)
 	return f->busy;
 }
 
-int firewall_new(struct firewall **out, struct reaper *r, struct err *e)
+int firewall_new(struct firewall **out, struct reaper *r, const struct firewall_script *script, struct err *e)
 {
 	struct firewall *f = calloc(1, sizeof(*f));
+	int result = 0;
 
 	if (!f)
 		return err_sys(e, ENOMEM, "cannot prepare the firewall");
-	f->reaper = r;
-	ev_init(&f->finished, on_finished);
-	f->finished.data = f;
-	for (int i = 0; i < IP_FAMILIES; i++) {
-		f->lane[i].owner = f;
-		f->lane[i].family = (enum ip_family)i;
+	f->host = (struct firewall_host){ .reaper = r, .script = script, .end = on_end };
+	ev_init(&f->turn, on_turn);
+	f->turn.data = f;
+	for (int b = 0; b < FW_BACKENDS && result == 0; b++)
+		result = backends[b] ? backends[b]->open(&f->backend[b], &f->host, e) : 0;
+	if (result < 0) {
+		firewall_free(f);
+		return result;
 	}
 	*out = f;
 	return 0;
@@ -438,10 +360,10 @@ void firewall_free(struct firewall *f)
 {
 	if (!f)
 		return;
-	ev_clear_pending(f->reaper->loop, &f->finished);
-	for (int i = 0; i < IP_FAMILIES; i++) {
-		job_abandon(f->lane[i].job);
-		free(f->lane[i].plan);
+	ev_clear_pending(f->host.reaper->loop, &f->turn);
+	for (int b = 0; b < FW_BACKENDS; b++) {
+		if (backends[b])
+			backends[b]->close(f->backend[b]);
 	}
 	free(f);
 }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 #include "clashsup/evio.h"
 #include "clashsup/io.h"
 #include "clashsup/log.h"
+#include "clashsup/procfs.h"
 
 #define READ_LEN 16384
 #define READ_ROUNDS 2	   /* of these a loop turn: a helper that fills its pipe keeps nobody else waiting */
@@ -214,12 +216,14 @@ static void on_exit_helper(struct proc *p, int status)
 
 int helper_open(char *path, size_t cap, struct err *e)
 {
-	char own[4096];
-	ssize_t n = readlink("/proc/self/exe", own, sizeof(own) - 1);
+	const char *program = procfs_program();
+	char own[PATH_MAX];
+	ssize_t n = readlink(program, own, sizeof(own) - 1); /* of /proc it names a program that was replaced, too */
 	int fd = -1, r;
 
-	if (n > 0) {
+	if (n > 0)
 		own[n] = '\0';
+	if ((n > 0 && own[0] == '/') || realpath(program, own)) {
 		r = io_path(path, cap, e, "%.*s/clashsup-helper", (int)(strrchr(own, '/') - own), own);
 		if (r < 0)
 			return r;

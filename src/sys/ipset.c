@@ -1,6 +1,7 @@
 #include "clashsup/ipset.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
@@ -13,11 +14,13 @@
 #include <libipset/session.h>
 #include <libipset/types.h>
 
+#include "clashsup/scan.h"
 #include "sys/ipset_msg.h"
 #include "sys/netlink.h"
 
 #define TYPE_TEXT_MAX 128
 #define MSG_MAX 128
+#define REPLACE_ROUNDS 64
 
 struct ipset {
 	struct netlink nl;
@@ -77,6 +80,20 @@ int ipset_flush(struct ipset *s, const char *name, struct err *e)
 	int r = ask(s, IPSET_CMD_FLUSH, NLM_F_ACK, name, NULL, NULL);
 
 	return r < 0 ? ipset_msg_err(e, r, "flush set", name) : 0;
+}
+
+int ipset_swap(struct ipset *s, const char *one, const char *other, struct err *e)
+{
+	NETLINK_ALIGNED uint8_t buf[MSG_MAX] = { 0 };
+	struct nlmsghdr *msg;
+	int r;
+
+	if (!ipset_msg_name_ok(one) || !ipset_msg_name_ok(other))
+		return err_set(e, EINVAL, "swap sets: bad name");
+	msg = ipset_msg_start(buf, IPSET_CMD_SWAP, NLM_F_ACK, one);
+	mnl_attr_put_strz(msg, IPSET_ATTR_TYPENAME, other); /* the kernel's place for a second name */
+	r = netlink_ask(&s->nl, msg, NULL, NULL);
+	return r < 0 ? ipset_msg_err(e, r, "swap set", one) : 0;
 }
 
 int ipset_destroy(struct ipset *s, const char *name, struct err *e)
@@ -236,98 +253,292 @@ int ipset_create(struct ipset *s, const char *name, const char *type, struct err
 struct batch {
 	struct ipset_session *session;
 	const char *name;
-	const struct ipset_type *type;
+	const struct ipset_type *type; /* NULL until the kernel has told */
 	uint8_t family;
 	uint32_t line;
 };
 
+/* -EIO: the library has the reason. */
 static int begin_batch(struct batch *b, const char *name)
 {
-	struct ipset_data *data = ipset_session_data(b->session);
+	struct ipset_data *data;
 
-	b->name = name;
+	*b = (struct batch){ .name = name };
+	if (!ipset_msg_name_ok(name))
+		return -EINVAL;
+	b->session = start_session();
+	if (!b->session)
+		return -ENOMEM;
 	if (ipset_parse_setname(b->session, IPSET_SETNAME, name) < 0)
 		return -EIO;
+	data = ipset_session_data(b->session);
 	b->type = ipset_type_get(b->session, IPSET_CMD_ADD); /* one question to the kernel; not cached by the library */
 	b->family = ipset_data_family(data);
 	ipset_data_reset(data);
 	return b->type ? 0 : -EIO;
 }
 
+/* Sends what is still buffered unless r tells of an error already; the error's sentence either way. */
+static int end_batch(struct ipset *s, struct batch *b, int r, const char *what, struct err *e)
+{
+	if (r == 0 && ipset_commit(b->session) < 0)
+		r = -EIO;
+	if (r == -EIO)
+		r = library_err(s, b->session, what, b->name, false, e);
+	else if (r < 0 && b->type)
+		err_sys(e, -r, "%s %s: element %u", what, b->name, b->line + 1);
+	else if (r < 0)
+		err_sys(e, -r, "%s %s", what, b->name);
+	end_session(&b->session);
+	return r;
+}
+
+/* ---- elements as values: nothing that is not understood here reaches the library, which would ask a name server ----
+ */
+
+struct element {
+	enum ipset_opt opt; /* what the set's type has as its first part: which member counts */
+	struct addr_net net;
+	uint8_t mac[6];
+	uint16_t first, last; /* ports */
+};
+
+static int parse_mac(const char *text, uint8_t mac[6])
+{
+	static const char hex[] = "0123456789abcdef";
+
+	if (strlen(text) != 17)
+		return -EINVAL;
+	for (int i = 0; i < 17; i++) {
+		const char *digit = text[i] ? strchr(hex, tolower((unsigned char)text[i])) : NULL;
+
+		if (i % 3 == 2 ? text[i] != ':' : !digit)
+			return -EINVAL;
+		if (i % 3 != 2)
+			mac[i / 3] = (uint8_t)(mac[i / 3] << 4 | (digit - hex));
+	}
+	return 0;
+}
+
+static int parse_ports(const char *text, uint16_t *first, uint16_t *last)
+{
+	const char *dash = strchr(text, '-');
+	size_t len = dash ? (size_t)(dash - text) : strlen(text);
+	char from[8];
+	uint64_t a, b;
+
+	if (len >= sizeof(from))
+		return -EINVAL;
+	memcpy(from, text, len);
+	from[len] = '\0';
+	if (scan_u64(from, UINT16_MAX, &a) < 0 || scan_u64(dash ? dash + 1 : from, UINT16_MAX, &b) < 0 || a > b)
+		return -EINVAL;
+	*first = (uint16_t)a;
+	*last = (uint16_t)b;
+	return 0;
+}
+
+static int parse_element(const struct ipset_type *type, const char *text, struct element *out)
+{
+	*out = (struct element){ .opt = type->elem[0].opt };
+	if (type->dimension != 1)
+		return -EOPNOTSUPP;
+	switch (out->opt) {
+	case IPSET_OPT_IP:
+		return addr_net_parse(text, &out->net);
+	case IPSET_OPT_ETHER:
+		return parse_mac(text, out->mac);
+	case IPSET_OPT_PORT:
+		return parse_ports(text, &out->first, &out->last);
+	default:
+		return -EOPNOTSUPP;
+	}
+}
+
+/* The library's setters return negative for what they refuse. */
+static int set_element(struct ipset_data *data, const struct element *el)
+{
+	bool whole = el->net.prefix == addr_len(&el->net.addr) * 8;
+
+	switch (el->opt) {
+	case IPSET_OPT_ETHER:
+		return ipset_data_set(data, IPSET_OPT_ETHER, el->mac);
+	case IPSET_OPT_PORT:
+		return ipset_data_set(data, IPSET_OPT_PORT, &el->first) < 0 ||
+				       (el->last != el->first && ipset_data_set(data, IPSET_OPT_PORT_TO, &el->last) < 0)
+			       ? -1
+			       : 0;
+	default:
+		return ipset_data_set(data, IPSET_OPT_IP, el->net.addr.bytes) < 0 ||
+				       (!whole && ipset_data_set(data, IPSET_OPT_CIDR, &el->net.prefix) < 0)
+			       ? -1
+			       : 0;
+	}
+}
+
 /*
  * Into the library's buffer: with a line number it gathers elements of one
  * command and set into messages of a page. -EIO: the library has the reason.
  */
-static int put(struct batch *b, enum ipset_cmd cmd, const struct addr_net *net)
+static int put(struct batch *b, enum ipset_cmd cmd, const struct element *el)
 {
 	struct ipset_data *data = ipset_session_data(b->session);
-	bool whole = net->prefix == addr_len(&net->addr) * 8;
 
-	if (addr_af(&net->addr) != b->family) /* NFPROTO_IPV4 and _IPV6 are the numbers of AF_* */
+	if (el->opt != b->type->elem[0].opt || b->type->dimension != 1)
+		return -EOPNOTSUPP;
+	/* NFPROTO_IPV4 and _IPV6 are the numbers of AF_* */
+	if (el->opt == IPSET_OPT_IP && addr_af(&el->net.addr) != b->family)
 		return -EAFNOSUPPORT;
 	if (ipset_data_set(data, IPSET_SETNAME, b->name) < 0 ||
 	    ipset_data_set(data, IPSET_OPT_FAMILY, &b->family) < 0 ||
-	    ipset_data_set(data, IPSET_OPT_TYPE, b->type) < 0 ||
-	    ipset_data_set(data, IPSET_OPT_IP, net->addr.bytes) < 0 ||
-	    (!whole && ipset_data_set(data, IPSET_OPT_CIDR, &net->prefix) < 0))
+	    ipset_data_set(data, IPSET_OPT_TYPE, b->type) < 0 || set_element(data, el) < 0)
 		return -EIO;
 	return ipset_cmd(b->session, cmd, ++b->line) < 0 ? -EIO : 0;
 }
 
-static int batch_err(struct ipset *s, const struct batch *b, int r, const char *what, const char *name, struct err *e)
+int ipset_add_elements(struct ipset *s, const char *name, const char *const *elements, size_t n, struct err *e)
 {
-	if (r == -EIO)
-		return library_err(s, b->session, what, name, false, e);
-	return err_sys(e, -r, "%s %s: element %u", what, name, b->line + 1);
+	struct element el;
+	struct batch b;
+	int r = begin_batch(&b, name);
+
+	for (size_t i = 0; i < n && r == 0; i++) {
+		r = parse_element(b.type, elements[i], &el);
+		if (r == 0)
+			r = put(&b, IPSET_CMD_ADD, &el);
+	}
+	return end_batch(s, &b, r, "add to set", e);
 }
 
-int ipset_add_nets(struct ipset *s, const char *name, const char *const *nets, size_t n, struct err *e)
+static int put_net(struct batch *b, enum ipset_cmd cmd, const struct addr_net *net)
 {
-	cleanup_session struct ipset_session *session = start_session();
-	struct batch b = { .session = session };
-	struct addr_net net;
-	int r;
+	const struct element el = { .opt = IPSET_OPT_IP, .net = *net };
 
-	if (!session || !ipset_msg_name_ok(name))
-		return err_sys(e, session ? EINVAL : ENOMEM, "add to set %s", name);
-	r = begin_batch(&b, name);
-	for (size_t i = 0; i < n && r == 0; i++) {
-		r = addr_net_parse(nets[i], &net);
-		if (r == 0)
-			r = put(&b, IPSET_CMD_ADD, &net);
-	}
-	if (r == 0 && ipset_commit(session) < 0)
-		r = -EIO;
-	return r < 0 ? batch_err(s, &b, r, "add to set", name, e) : 0;
+	return put(b, cmd, &el);
 }
 
 static int put_addrs(struct batch *b, enum ipset_cmd cmd, const struct addr *addrs, size_t n)
 {
-	for (size_t i = 0; i < n; i++) {
-		struct addr_net net = { addrs[i], (uint8_t)(addr_len(&addrs[i]) * 8) };
-		int r = put(b, cmd, &net);
+	int r = 0;
 
-		if (r < 0)
-			return r;
+	for (size_t i = 0; i < n && r == 0; i++) {
+		const struct addr_net net = { addrs[i], (uint8_t)(addr_len(&addrs[i]) * 8) };
+
+		r = put_net(b, cmd, &net);
 	}
-	return 0;
+	return r;
 }
 
 int ipset_change(struct ipset *s, const char *name, const struct addr *add, size_t n_add, const struct addr *del,
 		 size_t n_del, struct err *e)
 {
-	cleanup_session struct ipset_session *session = start_session();
-	struct batch b = { .session = session };
-	int r;
+	struct batch b;
+	int r = begin_batch(&b, name);
 
-	if (!session || !ipset_msg_name_ok(name))
-		return err_sys(e, session ? EINVAL : ENOMEM, "change set %s", name);
-	r = begin_batch(&b, name);
 	if (r == 0)
 		r = put_addrs(&b, IPSET_CMD_ADD, add, n_add);
 	if (r == 0)
 		r = put_addrs(&b, IPSET_CMD_DEL, del, n_del);
-	if (r == 0 && ipset_commit(session) < 0)
-		r = -EIO;
-	return r < 0 ? batch_err(s, &b, r, "change set", name, e) : 0;
+	return end_batch(s, &b, r, "change set", e);
+}
+
+/* ---- replacing the content of a small set ---- */
+
+struct content {
+	const struct addr_net *wanted;
+	size_t n_wanted, n_others;
+	struct addr_net others[IPSET_REPLACE_MAX]; /* in the set and not wanted */
+	bool more;
+};
+
+static bool same_net(const struct addr_net *a, const struct addr_net *b)
+{
+	return a->prefix == b->prefix && addr_cmp(&a->addr, &b->addr) == 0;
+}
+
+static const struct nlattr *read_ip(const struct nlattr *data, uint16_t type, size_t len)
+{
+	const struct nlattr *ip = netlink_inner(data, IPSET_ATTR_IP, sizeof(*data) + len);
+
+	return ip ? netlink_inner(ip, type, len) : NULL;
+}
+
+static bool read_net(const struct nlattr *data, struct addr_net *out)
+{
+	const struct nlattr *four = read_ip(data, IPSET_ATTR_IPADDR_IPV4, 4), *ip = four;
+	const struct nlattr *cidr = netlink_inner(data, IPSET_ATTR_CIDR, sizeof(uint8_t));
+
+	if (!ip)
+		ip = read_ip(data, IPSET_ATTR_IPADDR_IPV6, 16);
+	if (!ip)
+		return false;
+	*out = (struct addr_net){ .addr.family = four ? IP_V4 : IP_V6 };
+	memcpy(out->addr.bytes, mnl_attr_get_payload(ip), addr_len(&out->addr));
+	out->prefix = cidr ? mnl_attr_get_u8(cidr) : (uint8_t)(addr_len(&out->addr) * 8);
+	return true;
+}
+
+static void note_others(const struct nlmsghdr *msg, void *ctx)
+{
+	const struct nlattr *list = netlink_nest(msg, sizeof(struct nfgenmsg), IPSET_ATTR_ADT), *data;
+	const char *end = list ? (const char *)list + mnl_attr_get_len(list) : NULL;
+	struct content *c = ctx;
+	struct addr_net net;
+
+	if (!list)
+		return;
+	for (data = mnl_attr_get_payload(list); mnl_attr_ok(data, (int)(end - (const char *)data));
+	     data = mnl_attr_next(data)) {
+		bool other = read_net(data, &net);
+
+		for (size_t i = 0; i < c->n_wanted && other; i++)
+			other = !same_net(&net, &c->wanted[i]);
+		if (other && c->n_others == IPSET_REPLACE_MAX)
+			c->more = true;
+		else if (other)
+			c->others[c->n_others++] = net;
+	}
+}
+
+static int list_others(struct ipset *s, const char *name, struct content *c)
+{
+	NETLINK_ALIGNED uint8_t buf[MSG_MAX] = { 0 };
+	int r = -EINTR;
+
+	for (int i = 0; i < REPLACE_ROUNDS && r == -EINTR; i++) {
+		c->n_others = 0;
+		c->more = false;
+		r = netlink_ask(&s->nl, ipset_msg_start(buf, IPSET_CMD_LIST, NLM_F_DUMP, name), note_others, c);
+	}
+	return r;
+}
+
+static int change_nets(struct ipset *s, const char *name, enum ipset_cmd cmd, const struct addr_net *nets, size_t n,
+		       struct err *e)
+{
+	struct batch b;
+	int r = begin_batch(&b, name);
+
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = put_net(&b, cmd, &nets[i]);
+	return end_batch(s, &b, r, "change set", e);
+}
+
+int ipset_replace_nets(struct ipset *s, const char *name, const struct addr_net *nets, size_t n, struct err *e)
+{
+	struct content c = { .wanted = nets, .n_wanted = n, .more = true };
+	int r;
+
+	if (n > IPSET_REPLACE_MAX)
+		return err_set(e, E2BIG, "change set %s: more than %d networks", name, IPSET_REPLACE_MAX);
+	r = change_nets(s, name, IPSET_CMD_ADD, nets, n, e);
+	for (int i = 0; i < REPLACE_ROUNDS && r == 0 && c.more; i++) {
+		r = list_others(s, name, &c);
+		if (r < 0)
+			return ipset_msg_err(e, r, "list set", name);
+		r = change_nets(s, name, IPSET_CMD_DEL, c.others, c.n_others, e);
+	}
+	if (r == 0 && c.more)
+		return err_set(e, EAGAIN, "change set %s: others fill it all the while", name);
+	return r;
 }

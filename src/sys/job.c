@@ -28,7 +28,8 @@ struct job {
 
 	ev_io out;
 	char *output;
-	size_t output_len;
+	size_t output_len, output_max;
+	bool output_cut;
 
 	ev_timer deadline;
 	int64_t deadline_ms;
@@ -49,11 +50,14 @@ static void job_free(struct job *j)
 static ssize_t read_some(struct job *j)
 {
 	char dropped[16384];
-	size_t room = JOB_OUTPUT_MAX - j->output_len;
+	size_t room = j->output_max - j->output_len;
 	ssize_t n;
 
-	if (room == 0)
-		return io_read(j->out.fd, dropped, sizeof(dropped));
+	if (room == 0) {
+		n = io_read(j->out.fd, dropped, sizeof(dropped));
+		j->output_cut |= n > 0;
+		return n;
+	}
 	n = io_read(j->out.fd, j->output + j->output_len, room);
 	if (n > 0)
 		j->output_len += (size_t)n;
@@ -115,11 +119,12 @@ static void on_exit_job(struct proc *p, int status)
 	struct job *j = p->data;
 	struct job_result result = { .status = status, .timed_out = j->timed_out, .deadline_ms = j->deadline_ms };
 
-	while (j->out.fd >= 0 && j->output_len < JOB_OUTPUT_MAX && read_some(j) > 0)
+	while (j->out.fd >= 0 && !j->output_cut && read_some(j) > 0)
 		;
 	j->output[j->output_len] = '\0';
 	result.output = j->output;
 	result.output_len = j->output_len;
+	result.output_cut = j->output_cut;
 	j->in_done = true;
 	j->done(j->ctx, &result);
 	job_free(j);
@@ -139,7 +144,8 @@ static struct job *job_new(struct reaper *r, const struct job_spec *spec)
 	j->in.data = j->out.data = j->deadline.data = j;
 	j->proc.on_exit = on_exit_job;
 	j->proc.data = j;
-	j->output = malloc(JOB_OUTPUT_MAX + 1); /* in one piece: its pages cost nothing before they are written */
+	j->output_max = spec->output_max ? spec->output_max : JOB_OUTPUT_MAX;
+	j->output = malloc(j->output_max + 1); /* in one piece: its pages cost nothing before they are written */
 	j->input_len = spec->input ? spec->input_len : 0;
 	if (j->input_len > 0) {
 		j->input = malloc(j->input_len);
@@ -227,6 +233,19 @@ void job_abandon(struct job *j)
 	proc_signal_group(&j->proc, SIGKILL);
 	proc_abandon(j->reaper, &j->proc);
 	job_free(j);
+}
+
+int job_no_stderr(const void *arg, pid_t parent)
+{
+	int fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	(void)arg;
+	(void)parent;
+
+	if (fd < 0)
+		close(STDERR_FILENO);
+	else if (dup2(fd, STDERR_FILENO) < 0)
+		return -1;
+	return 0;
 }
 
 bool job_ok(const struct job_result *result)

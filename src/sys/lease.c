@@ -2,18 +2,21 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/netfilter.h>
 #include <linux/netfilter/ipset/ip_set.h>
-#include <linux/netfilter/nfnetlink.h>
-#include <linux/netfilter/nfnetlink_conntrack.h>
+#include <linux/netfilter/nf_tables.h>
 #include <linux/netlink.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "clashsup/fwplan.h"
+#include "sys/conntrack.h"
 #include "sys/ipset_msg.h"
 #include "sys/netlink.h"
+#include "sys/nft_msg.h"
 
 #define MSG_MAX 128
+#define DNS_PORT 53
 #define HALVES 2 /* hash:net refuses a /0 */
 
 static const char *const set_name[IP_FAMILIES] = { FWPLAN_LEASE_SET, FWPLAN_LEASE_SET "6" };
@@ -23,12 +26,19 @@ struct messages {
 	size_t len;
 };
 
+/* One transaction of nf_tables: the elements go, and those of the families come. */
+struct transaction {
+	NETLINK_ALIGNED uint8_t buf[NFT_BATCH_ROOM(2, IP_FAMILIES)];
+	struct nft_batch batch;
+};
+
 struct lease {
 	struct netlink nl;
 	struct messages refresh[IP_FAMILIES];
 	struct messages refresh_all; /* those of both families in a row, for one send */
 	struct messages off;
-	struct messages forget;
+	struct transaction nft[1 << IP_FAMILIES]; /* by the bits of the families; 0 = off */
+	NETLINK_ALIGNED uint8_t forget[CONNTRACK_MARK_MSG];
 };
 
 /* ---- the messages ---- */
@@ -57,27 +67,30 @@ static void put_flush(struct messages *m, enum ip_family family)
 	m->len += ipset_msg_start(m->buf + m->len, IPSET_CMD_FLUSH, NLM_F_ACK, set_name[family])->nlmsg_len;
 }
 
-/*
- * Deletion without a tuple, but with mark and mask: every entry that has the
- * mark (kernel 4.0; ctnetlink_flush_conntrack in nf_conntrack_netlink.c). At
- * version 0 the kernel does not look at the family and takes both.
- */
-static void put_forget(struct messages *m, uint32_t mark)
+/* Flush and fill in one transaction: an element that is there is not renewed by adding it, and an expired one cannot be
+ * deleted by name. */
+static int build_nft(struct transaction *t, unsigned families)
 {
-	struct nlmsghdr *msg = mnl_nlmsg_put_header(m->buf);
-	struct nfgenmsg *head = mnl_nlmsg_put_extra_header(msg, sizeof(*head));
+	static const uint8_t key[IP_FAMILIES] = { NFPROTO_IPV4, NFPROTO_IPV6 };
+	cleanup_nftset struct nftnl_set *all = nft_msg_set(FWPLAN_LEASE_SET);
+	cleanup_nftset struct nftnl_set *set = nft_msg_set(FWPLAN_LEASE_SET);
+	int r = all && set ? 0 : -ENOMEM;
 
-	msg->nlmsg_type = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE;
-	msg->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
-	head->nfgen_family = AF_UNSPEC;
-	head->version = NFNETLINK_V0;
-	mnl_attr_put_u32(msg, CTA_MARK, htonl(mark));
-	mnl_attr_put_u32(msg, CTA_MARK_MASK, htonl(UINT32_MAX));
-	m->len = msg->nlmsg_len;
+	nft_batch_begin(&t->batch, t->buf, sizeof(t->buf));
+	if (r == 0)
+		r = nft_batch_put(&t->batch, NFT_MSG_DELSETELEM, 0, all);
+	for (unsigned f = 0; f < IP_FAMILIES && r == 0; f++)
+		r = families & 1u << f ? nft_msg_element(set, &key[f], sizeof(key[f]), LEASE_SECONDS * 1000) : 0;
+	if (r == 0 && families)
+		r = nft_batch_put(&t->batch, NFT_MSG_NEWSETELEM, IP_FAMILIES, set);
+	nft_batch_end(&t->batch);
+	return r;
 }
 
-static void build(struct lease *l, uint32_t mark)
+static int build(struct lease *l, uint32_t mark)
 {
+	int r = 0;
+
 	for (int f = 0; f < IP_FAMILIES; f++) {
 		for (int half = 0; half < HALVES; half++) {
 			put_refresh(&l->refresh[f], (enum ip_family)f, half == 1);
@@ -85,7 +98,10 @@ static void build(struct lease *l, uint32_t mark)
 		}
 		put_flush(&l->off, (enum ip_family)f);
 	}
-	put_forget(&l->forget, mark);
+	conntrack_put_mark(l->forget, mark);
+	for (unsigned families = 0; families < 1u << IP_FAMILIES && r == 0; families++)
+		r = build_nft(&l->nft[families], families);
+	return r;
 }
 
 int lease_open(struct lease **out, uint32_t mark, struct err *e)
@@ -99,11 +115,12 @@ int lease_open(struct lease **out, uint32_t mark, struct err *e)
 	if (!l)
 		return err_sys(e, ENOMEM, "open lease");
 	r = netlink_open(&l->nl, NETLINK_NETFILTER);
+	if (r == 0)
+		r = build(l, mark);
 	if (r < 0) {
-		free(l);
+		lease_close(l);
 		return err_sys(e, -r, "open lease");
 	}
-	build(l, mark);
 	*out = l;
 	return 0;
 }
@@ -116,19 +133,21 @@ void lease_close(struct lease *l)
 	free(l);
 }
 
+uint32_t lease_port(const struct lease *l)
+{
+	return mnl_socket_get_portid(l->nl.sock);
+}
+
 /* ---- their use ---- */
 
-int lease_refresh(struct lease *l, const bool family[IP_FAMILIES], struct err *e)
+static int refresh_ipset(struct lease *l, const bool family[IP_FAMILIES], struct err *e)
 {
 	bool all = family[IP_V4] && family[IP_V6];
 	struct messages *m = all ? &l->refresh_all : &l->refresh[family[IP_V4] ? IP_V4 : IP_V6];
 	size_t count = all ? IP_FAMILIES * HALVES : HALVES;
 	int codes[IP_FAMILIES * HALVES];
-	int r;
+	int r = netlink_batch(&l->nl, m->buf, m->len, codes, count);
 
-	if (!family[IP_V4] && !family[IP_V6])
-		return 0;
-	r = netlink_batch(&l->nl, m->buf, m->len, codes, count);
 	if (r < 0)
 		return err_sys(e, -r, "refresh the lease");
 	for (size_t i = 0; i < count; i++) {
@@ -140,7 +159,7 @@ int lease_refresh(struct lease *l, const bool family[IP_FAMILIES], struct err *e
 	return 0;
 }
 
-int lease_off(struct lease *l, struct err *e)
+static int off_ipset(struct lease *l, struct err *e)
 {
 	int codes[IP_FAMILIES];
 	int r = netlink_batch(&l->nl, l->off.buf, l->off.len, codes, IP_FAMILIES);
@@ -155,12 +174,45 @@ int lease_off(struct lease *l, struct err *e)
 	return 0;
 }
 
+int lease_refresh(struct lease *l, enum fw_backend backend, const bool family[IP_FAMILIES], struct err *e)
+{
+	unsigned families = (family[IP_V4] ? 1u << IP_V4 : 0) | (family[IP_V6] ? 1u << IP_V6 : 0);
+	int r;
+
+	if (!families)
+		return 0;
+	if (backend != FW_NFT)
+		return refresh_ipset(l, family, e);
+	r = nft_batch_send(&l->nl, &l->nft[families].batch);
+	return r < 0 ? err_sys(e, -r, "refresh the lease in the nft table %s", FWPLAN_TABLE) : 0;
+}
+
+int lease_off(struct lease *l, enum fw_backend backend, struct err *e)
+{
+	int r;
+
+	if (backend != FW_NFT)
+		return off_ipset(l, e);
+	r = nft_batch_send(&l->nl, &l->nft[0].batch);
+	if (r == -ENOENT || r == -EOPNOTSUPP) /* no table of ours; no nf_tables in this kernel */
+		return 0;
+	return r < 0 ? err_sys(e, -r, "empty the lease in the nft table %s", FWPLAN_TABLE) : 0;
+}
+
 int lease_forget_flows(struct lease *l, struct err *e)
 {
-	int r = netlink_ask(&l->nl, (void *)l->forget.buf, NULL, NULL);
+	int r = conntrack_result(netlink_ask(&l->nl, (void *)l->forget, NULL, NULL));
 
-	/* No entry; no connmarks in this kernel; no ctnetlink in it (nfnetlink says EINVAL). */
-	if (r == -ENOENT || r == -EOPNOTSUPP || r == -EINVAL)
-		return 0;
 	return r < 0 ? err_sys(e, -r, "forget the marked connections") : 0;
+}
+
+int lease_forget_dns(struct lease *l, struct err *e)
+{
+	int r = conntrack_forget_port(&l->nl, DNS_PORT);
+
+	if (r == -E2BIG)
+		return err_set(e, E2BIG,
+			       "forget the connections to port 53: more than %d, the others end by themselves",
+			       CONNTRACK_FORGET_MAX);
+	return r < 0 ? err_sys(e, -r, "forget the connections to port 53") : 0;
 }

@@ -10,17 +10,24 @@
 struct talk {
 	uint32_t first_seq;
 	int *codes;
-	size_t count, answered;
+	size_t count, answered, messages;
 	bool dump_changed;
 	netlink_each_fn each;
 	void *ctx;
 };
+
+/* The two ends of a transaction of nf_tables are answered only when it is refused. */
+static bool is_answered(const struct nlmsghdr *msg)
+{
+	return (msg->nlmsg_flags & (NLM_F_ACK | NLM_F_DUMP)) != 0;
+}
 
 int netlink_open(struct netlink *n, int bus)
 {
 	int r;
 
 	n->seq = 1;
+	n->limit = 0;
 	n->sock = mnl_socket_open2(bus, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (!n->sock)
 		return -errno;
@@ -29,6 +36,8 @@ int netlink_open(struct netlink *n, int bus)
 		netlink_close(n);
 		return r;
 	}
+	/* else a refusal brings the whole request back, which may be larger than our buffer (kernel 4.3) */
+	(void)mnl_socket_setsockopt(n->sock, NETLINK_CAP_ACK, &(int){ 1 }, sizeof(int));
 	return 0;
 }
 
@@ -61,6 +70,7 @@ static void take_one(struct talk *t, const struct nlmsghdr *msg)
 			t->answered++;
 		t->codes[i] = end_code(msg, t);
 	} else if (msg->nlmsg_type >= NLMSG_MIN_TYPE && t->each) {
+		t->messages++;
 		t->each(msg, t->ctx);
 	}
 }
@@ -101,6 +111,8 @@ static int receive(struct netlink *n, struct talk *t)
 			return errno == EAGAIN ? no_more_answers(t) : -errno;
 		for (; mnl_nlmsg_ok(msg, left); msg = mnl_nlmsg_next(msg, &left))
 			take_one(t, msg);
+		if (n->limit && t->messages > n->limit)
+			return -E2BIG;
 	}
 	return 0;
 }
@@ -113,7 +125,8 @@ static int exchange(struct netlink *n, void *buf, size_t len, struct talk *t)
 	t->first_seq = n->seq;
 	for (size_t i = 0; i < t->count && mnl_nlmsg_ok(msg, left); i++, msg = mnl_nlmsg_next(msg, &left)) {
 		msg->nlmsg_seq = n->seq++;
-		t->codes[i] = PENDING;
+		t->codes[i] = is_answered(msg) ? PENDING : 0;
+		t->answered += !is_answered(msg);
 	}
 	if (n->seq - t->first_seq != t->count)
 		return -EMSGSIZE;
@@ -168,7 +181,12 @@ const struct nlattr *netlink_attr(const struct nlmsghdr *msg, size_t offset, uin
 	return of_len(netlink_nest(msg, offset, type), len);
 }
 
+const struct nlattr *netlink_inner_nest(const struct nlattr *nest, uint16_t type)
+{
+	return find(mnl_attr_get_payload(nest), mnl_attr_get_payload_len(nest), type);
+}
+
 const struct nlattr *netlink_inner(const struct nlattr *nest, uint16_t type, size_t len)
 {
-	return of_len(find(mnl_attr_get_payload(nest), mnl_attr_get_payload_len(nest), type), len);
+	return of_len(netlink_inner_nest(nest, type), len);
 }

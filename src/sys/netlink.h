@@ -10,6 +10,7 @@
 #ifndef CLASHSUP_SYS_NETLINK_H
 #define CLASHSUP_SYS_NETLINK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,6 +22,7 @@
 struct netlink {
 	struct mnl_socket *sock;
 	uint32_t seq;
+	size_t limit; /* most messages in an answer, 0 = any; -E2BIG beyond, and the socket is of no further use */
 };
 
 /* Called with each message of an answer that is neither an ack nor an error. */
@@ -32,8 +34,9 @@ void netlink_close(struct netlink *n); /* also fine after a failed open */
 
 /*
  * Sends the `count` messages that stand one behind the other in `buf`, in one
- * go, and waits for all acks: every message must carry NLM_F_ACK. The kernel
- * goes on after one that it refuses. codes[i] = 0 or -errno of the i-th; the
+ * go, and waits for all acks: every message must carry NLM_F_ACK, but for the
+ * begin and the end of a transaction of nf_tables. The kernel goes on after one
+ * that it refuses (a transaction is then taken back). codes[i] = 0 or -errno of the i-th; the
  * result is negative only when the exchange itself failed. Numbers the messages
  * (nlmsg_seq), nothing else is written to `buf`.
  */
@@ -47,6 +50,7 @@ const struct nlattr *netlink_attr(const struct nlmsghdr *msg, size_t offset, uin
 
 /* As netlink_attr, of any length, and inside another one. */
 const struct nlattr *netlink_nest(const struct nlmsghdr *msg, size_t offset, uint16_t type);
+const struct nlattr *netlink_inner_nest(const struct nlattr *nest, uint16_t type);
 const struct nlattr *netlink_inner(const struct nlattr *nest, uint16_t type, size_t len);
 
 #endif

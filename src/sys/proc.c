@@ -7,28 +7,32 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "clashsup/evio.h"
 #include "clashsup/io.h"
+#include "clashsup/oom.h"
 
 #define EXIT_CANNOT_RUN 126
 #define EXIT_NOT_FOUND 127
-#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-#define PATH_LEN 4096
+#define REAP_FLAGS (WNOHANG | WUNTRACED | WCONTINUED)
+#define REAP_TURN 64	   /* orphans a loop turn: thousands that die at once must not keep a client waiting */
 #define FALLBACK_FDS 65536 /* where close_range(2) is missing: how far the loop looks */
 
 /* All that the child needs, made before fork: it must not allocate. */
 struct launch {
 	const struct proc_spec *spec;
-	char path[PATH_LEN]; /* "" = not found */
-	struct proc_fd *fds; /* the first three are stdin, stdout, stderr */
+	char path[PROC_PATH]; /* "" = not found */
+	struct proc_fd *fds;  /* the first three are stdin, stdout, stderr */
 	size_t n_fds;
 	int exec_fd;
 	int err_fd; /* where a failure is told: the child's stderr */
 	pid_t parent;
+	const struct reaper *reaper;
 };
 
 /* ---- the child, between fork and exec: async-signal-safe calls only ---- */
@@ -121,7 +125,8 @@ static void child_descriptors(struct launch *l)
 			child_die(l, EXIT_CANNOT_RUN, "cannot pass descriptors to", l->spec->argv[0], errno);
 	}
 	l->err_fd = STDERR_FILENO;
-	close_on_exec_from_3(&all);
+	if (!l->spec->keep_fds)
+		close_on_exec_from_3(&all);
 	for (size_t i = 0; i < l->n_fds; i++)
 		(void)set_cloexec(l->fds[i].to, false);
 	(void)setrlimit(RLIMIT_NOFILE, &own);
@@ -150,8 +155,13 @@ static _Noreturn void child_run(struct launch *l)
 	sigset_t none;
 
 	child_dispositions();
-	(void)setpgid(0, 0);
+	if (spec->place == PROC_SESSION)
+		(void)setsid();
+	else if (spec->place == PROC_GROUP)
+		(void)setpgid(0, 0);
 	umask(022);
+	if (l->reaper->spared)
+		(void)oom_write(l->reaper->oom_had > 0 ? l->reaper->oom_had : 0);
 	child_descriptors(l);
 	if (chdir(cwd) < 0)
 		child_die(l, EXIT_CANNOT_RUN, "cannot change to the directory", cwd, errno);
@@ -182,25 +192,28 @@ static int open_null(void)
 	return ends[0];
 }
 
-/* As execvpe(3) does, but absolute directories of PATH only; a file that may not be run is kept as second best. */
-static void find_program(const char *name, char *path)
+void proc_find(const char *name, char path[PROC_PATH])
 {
-	const char *dirs = getenv("PATH");
-	char best[PATH_LEN] = "";
+	proc_find_in(getenv("PATH"), name, path);
+}
+
+void proc_find_in(const char *dirs, const char *name, char path[PROC_PATH])
+{
+	char best[PROC_PATH] = "";
 
 	if (strchr(name, '/')) {
-		if (snprintf(path, PATH_LEN, "%s", name) >= PATH_LEN)
+		if (snprintf(path, PROC_PATH, "%s", name) >= PROC_PATH)
 			path[0] = '\0';
 		return;
 	}
 	if (!dirs || dirs[0] == '\0')
-		dirs = DEFAULT_PATH;
+		dirs = PROC_DEFAULT_DIRS;
 	for (const char *at = dirs; name[0] != '\0'; at++) {
 		size_t len = strcspn(at, ":");
-		int n = snprintf(path, PATH_LEN, "%.*s/%s", (int)(len < PATH_LEN ? len : PATH_LEN), at, name);
+		int n = snprintf(path, PROC_PATH, "%.*s/%s", (int)(len < PROC_PATH ? len : PROC_PATH), at, name);
 		struct stat st;
 
-		if (at[0] == '/' && n < PATH_LEN && stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
+		if (at[0] == '/' && n < PROC_PATH && stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
 			if (access(path, X_OK) == 0)
 				return;
 			if (best[0] == '\0')
@@ -241,13 +254,14 @@ static pid_t launch_fork(struct launch *l)
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	if (pid < 0)
 		return -errnum;
-	(void)setpgid(pid, pid); /* in both: whoever comes first; EACCES = the child has done it and executed */
+	if (l->spec->place == PROC_GROUP)
+		(void)setpgid(pid, pid); /* in both: whoever comes first; EACCES = the child has done it and executed */
 	return pid;
 }
 
 int proc_spawn(struct reaper *r, struct proc *p, const struct proc_spec *spec, struct err *e)
 {
-	struct launch l = { .spec = spec, .exec_fd = spec->exec_fd, .parent = getpid() };
+	struct launch l = { .spec = spec, .exec_fd = spec->exec_fd, .parent = getpid(), .reaper = r };
 	cleanup_free struct proc_fd *fds = calloc(spec->n_extra + 3, sizeof(*fds));
 	cleanup_fd int null = open_null();
 	pid_t pid;
@@ -259,7 +273,7 @@ int proc_spawn(struct reaper *r, struct proc *p, const struct proc_spec *spec, s
 	l.fds = fds;
 	launch_fds(&l, null);
 	if (spec->exec_fd < 0)
-		find_program(spec->argv[0], l.path);
+		proc_find(spec->argv[0], l.path);
 	pid = launch_fork(&l);
 	if (pid < 0)
 		return err_sys(e, -pid, "cannot start %s", spec->argv[0]);
@@ -300,56 +314,152 @@ void proc_abandon(struct reaper *r, struct proc *p)
 		p->pid = 0;
 }
 
-/*
- * libev calls this once for each reaped pid, before it waits for the next one
- * (same priority as its own SIGCHLD watcher). on_exit may free p or spawn anew.
- */
-static void on_child(struct ev_loop *loop, ev_child *w, int revents)
+/* on_exit may free p or spawn anew. */
+static void tell(struct reaper *r, struct proc *p, int status)
 {
-	struct reaper *r = w->data;
+	if (!WIFEXITED(status) && !WIFSIGNALED(status)) {
+		if (p->on_stop)
+			p->on_stop(p, status);
+		return;
+	}
+	unlink_proc(r, p);
+	p->pid = 0;
+	p->on_exit(p, status);
+}
+
+static struct proc *find_proc(const struct reaper *r, pid_t pid)
+{
+	struct proc *p = r->list;
+
+	while (p && p->pid != pid)
+		p = p->next;
+	return p;
+}
+
+/* One of our own, ahead of all orphans: the kernel gives them in the order of their birth. False when there is none. */
+static bool reap_own(struct reaper *r)
+{
+	for (struct proc *p = r->list; p; p = p->next) {
+		int status;
+
+		if (waitpid(p->pid, &status, REAP_FLAGS) == p->pid) {
+			tell(r, p, status); /* which may change the list */
+			return true;
+		}
+	}
+	return false;
+}
+
+/* False when nobody is left to be reaped. */
+static bool reap_any(struct reaper *r)
+{
+	int status;
+	pid_t pid = waitpid(-1, &status, REAP_FLAGS);
+	struct proc *p = pid > 0 ? find_proc(r, pid) : NULL;
+
+	if (p)
+		tell(r, p, status);
+	return pid > 0;
+}
+
+static void reap(struct reaper *r)
+{
+	unsigned n = 0;
+
+	while (reap_own(r))
+		;
+	while (n < REAP_TURN && reap_any(r))
+		n++;
+	if (n == REAP_TURN)
+		ev_timer_start(r->loop, &r->more);
+}
+
+static void on_more(struct ev_loop *loop, ev_timer *w, int revents)
+{
+	(void)loop;
+	(void)revents;
+	reap(w->data);
+}
+
+/* SIGCHLDs merge into one: it says that there are some. */
+static void on_sigchld(struct ev_loop *loop, ev_io *w, int revents)
+{
+	struct signalfd_siginfo info;
 	(void)loop;
 	(void)revents;
 
-	if (!WIFEXITED(w->rstatus) && !WIFSIGNALED(w->rstatus))
-		return; /* stopped or continued */
-	for (struct proc *p = r->list; p; p = p->next) {
-		if (p->pid == w->rpid) {
-			unlink_proc(r, p);
-			p->pid = 0;
-			p->on_exit(p, w->rstatus);
-			return;
-		}
-	}
+	while (io_read(w->fd, (char *)&info, sizeof(info)) > 0)
+		;
+	reap(w->data);
 }
 
-void reaper_start(struct reaper *r, struct ev_loop *loop)
+int reaper_start(struct reaper *r, struct ev_loop *loop)
 {
+	sigset_t chld;
+	int fd;
+
 	r->list = NULL;
 	r->loop = loop;
-	ev_child_init(&r->watcher, on_child, 0, 0);
-	r->watcher.data = r;
-	ev_child_start(loop, &r->watcher);
-	ev_feed_signal_event(loop, SIGCHLD); /* children from before: no signal will come for them again */
+	r->spared = false;
+	ev_io_init(&r->sigchld, on_sigchld, -1, EV_READ); /* so that stop is harmless */
+	ev_timer_init(&r->more, on_more, 0.0, 0.0);
+	sigemptyset(&chld);
+	sigaddset(&chld, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &chld, NULL);
+	fd = signalfd(-1, &chld, SFD_NONBLOCK | SFD_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	ev_io_set(&r->sigchld, fd, EV_READ);
+	ev_set_priority(&r->sigchld, EV_MAXPRI);
+	r->sigchld.data = r->more.data = r;
+	ev_io_start(loop, &r->sigchld);
+	ev_timer_start(loop, &r->more); /* children from before: no signal will come for them again */
+	return 0;
 }
 
 void reaper_stop(struct reaper *r)
 {
-	ev_child_stop(r->loop, &r->watcher);
+	evio_close(r->loop, &r->sigchld);
+	ev_timer_stop(r->loop, &r->more);
+}
+
+void reaper_spare(struct reaper *r)
+{
+	r->oom_had = oom_read();
+	if (r->oom_had > OOM_SPARED)
+		(void)oom_write(OOM_SPARED);
+	r->spared = oom_read() < 0;
+}
+
+void reaper_spare_no_more(struct reaper *r)
+{
+	if (r->spared)
+		(void)oom_write(r->oom_had);
+	r->spared = false;
 }
 
 void proc_clean_start(void)
 {
 	const struct sigaction dfl = { .sa_handler = SIG_DFL }, ign = { .sa_handler = SIG_IGN };
-	sigset_t none;
+	sigset_t held;
 
-	/* inherited "ignored" or "blocked" would hide every death from libev, which changes neither */
+	/* ignored by inheritance, the kernel would reap for us: no status, and no signal */
+	sigfillset(&held);
+	sigprocmask(SIG_SETMASK, &held, NULL);
 	sigaction(SIGCHLD, &dfl, NULL);
 	sigaction(SIGPIPE, &ign, NULL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
 	/* else the next file or socket becomes our standard output; open takes the lowest free number */
 	for (int fd = 0; fd <= 2; fd++) {
 		if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
 			(void)open_null();
 	}
+}
+
+void proc_open_signals(void)
+{
+	sigset_t held;
+
+	sigemptyset(&held);
+	sigaddset(&held, SIGCHLD); /* the reaper reads it */
+	sigprocmask(SIG_SETMASK, &held, NULL);
 }

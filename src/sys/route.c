@@ -1,222 +1,238 @@
 #include "clashsup/route.h"
 
 #include <errno.h>
-#include <linux/fib_rules.h>
-#include <linux/netlink.h>
-#include <linux/rtnetlink.h>
-#include <stdbool.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "sys/netlink.h"
+#include "sys/rtnl.h"
 
-#define MSG_MAX 128 /* always zeroed: libmnl leaves padding as it is */
-#define LO_INDEX 1  /* LOOPBACK_IFINDEX of the kernel: the same in every namespace */
-#define SWEEP_ROUNDS 16
-
-static const char *const family_name[IP_FAMILIES] = { "IPv4", "IPv6" };
-
-static uint8_t af(enum ip_family family)
-{
-	return family == IP_V4 ? AF_INET : AF_INET6;
-}
-
-/*
- * With strict checking (kernel 4.20) the kernel itself leaves out routes that a
- * dump does not ask for; without it all come and are judged here.
- */
-static int open_route(struct netlink *n)
-{
-	int r = netlink_open(n, NETLINK_ROUTE);
-	int on = 1;
-
-	if (r == 0)
-		(void)mnl_socket_setsockopt(n->sock, NETLINK_GET_STRICT_CHK, &on, sizeof(on));
-	return r;
-}
-
-static struct nlmsghdr *start(void *buf, uint16_t type, uint16_t flags)
-{
-	struct nlmsghdr *msg = mnl_nlmsg_put_header(buf);
-
-	msg->nlmsg_type = type;
-	msg->nlmsg_flags = NLM_F_REQUEST | flags;
-	return msg;
-}
+#define ROUNDS 16 /* of a dump that changed while it was read */
 
 /* ---- looking ---- */
 
-struct route_view {
-	const struct rtmsg *head;
-	uint32_t table, oif;
+struct wanted {
+	uint8_t af;
+	uint32_t mark, table, pref;
+	bool rule, route;
 };
 
-static bool view_route(const struct nlmsghdr *msg, struct route_view *v)
+static void note_route(const struct nlmsghdr *msg, void *ctx)
 {
-	const struct nlattr *table, *oif;
+	struct wanted *w = ctx;
+	struct rtnl_route v;
 
-	if (msg->nlmsg_type != RTM_NEWROUTE || mnl_nlmsg_get_payload_len(msg) < sizeof(*v->head))
-		return false;
-	v->head = mnl_nlmsg_get_payload(msg);
-	table = netlink_attr(msg, sizeof(*v->head), RTA_TABLE, sizeof(uint32_t));
-	oif = netlink_attr(msg, sizeof(*v->head), RTA_OIF, sizeof(uint32_t));
-	v->table = table ? mnl_attr_get_u32(table) : v->head->rtm_table;
-	v->oif = oif ? mnl_attr_get_u32(oif) : 0;
-	return true;
+	if (rtnl_read_route(msg, w->af, &v) && v.table == w->table && rtnl_is_local_default(&v))
+		w->route = true;
 }
 
-/* `local default dev lo`, whoever made it. */
-static bool is_local_default(const struct route_view *v, uint8_t family)
+static void note_rule(const struct nlmsghdr *msg, void *ctx)
 {
-	return v->head->rtm_family == family && v->head->rtm_type == RTN_LOCAL && v->head->rtm_dst_len == 0 &&
-	       v->oif == LO_INDEX;
+	struct wanted *w = ctx;
+	struct rtnl_rule v;
+
+	if (rtnl_read_rule(msg, w->af, &v) && v.pref == w->pref && rtnl_is_mark_rule(&v, w->mark, w->table))
+		w->rule = true;
 }
 
-static uint8_t rule_protocol(const struct nlmsghdr *msg)
+/* A dump that changed while it was read may lack something, but shows nothing that is not there. */
+static int look_for_route(struct netlink *n, struct wanted *w)
 {
-	const struct nlattr *attr = netlink_attr(msg, sizeof(struct fib_rule_hdr), FRA_PROTOCOL, sizeof(uint8_t));
+	const struct rtmsg local = { .rtm_family = w->af, .rtm_type = RTN_LOCAL };
+	int r = -EINTR;
 
-	return attr ? mnl_attr_get_u8(attr) : RTPROT_UNSPEC;
+	for (int i = 0; i < ROUNDS && r == -EINTR && !w->route; i++)
+		r = rtnl_dump_routes(n, &local, w->table, note_route, w);
+	return w->route ? 0 : r;
 }
 
-static int dump_routes(struct netlink *n, uint8_t family, uint8_t protocol, uint32_t table, netlink_each_fn each,
-		       void *ctx)
+static int look_for_rule(struct netlink *n, struct wanted *w)
 {
-	NETLINK_ALIGNED uint8_t buf[MSG_MAX] = { 0 };
-	struct nlmsghdr *msg = start(buf, RTM_GETROUTE, NLM_F_DUMP);
-	struct rtmsg *head = mnl_nlmsg_put_extra_header(msg, sizeof(*head));
+	int r = -EINTR;
 
-	head->rtm_family = family;
-	head->rtm_protocol = protocol;
-	head->rtm_type = RTN_LOCAL;
-	if (table != RT_TABLE_UNSPEC)
-		mnl_attr_put_u32(msg, RTA_TABLE, table);
-	return netlink_ask(n, msg, each, ctx);
+	for (int i = 0; i < ROUNDS && r == -EINTR && !w->rule; i++)
+		r = rtnl_dump_rules(n, w->af, note_rule, w);
+	return w->rule ? 0 : r;
+}
+
+int route_look(enum ip_family family, uint32_t mark, uint32_t table, uint32_t pref, bool *rule, bool *route,
+	       struct err *e)
+{
+	struct wanted w = { .af = rtnl_af(family), .mark = mark, .table = table, .pref = pref };
+	struct netlink n;
+	int r = rtnl_open(&n);
+
+	if (r < 0)
+		return err_sys(e, -r, "open rtnetlink");
+	r = look_for_rule(&n, &w);
+	if (r == 0)
+		r = look_for_route(&n, &w);
+	netlink_close(&n);
+	if (r < 0)
+		return err_sys(e, -r, "look for our %s rule and route", rtnl_family_name[family]);
+	*rule = w.rule;
+	*route = w.route;
+	return 0;
 }
 
 /* ---- adding ---- */
 
-struct wanted {
-	uint8_t family;
-	uint32_t table;
-	bool found;
-};
-
-static void note_wanted(const struct nlmsghdr *msg, void *ctx)
-{
-	struct wanted *w = ctx;
-	struct route_view v;
-
-	if (view_route(msg, &v) && is_local_default(&v, w->family) && v.table == w->table)
-		w->found = true;
-}
-
 static int add_route(struct netlink *n, enum ip_family family, uint32_t table, struct err *e)
 {
-	NETLINK_ALIGNED uint8_t buf[MSG_MAX] = { 0 };
-	struct nlmsghdr *msg = start(buf, RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL);
+	NETLINK_ALIGNED uint8_t buf[RTNL_MSG] = { 0 };
+	struct nlmsghdr *msg = rtnl_start(buf, RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL);
 	struct rtmsg *head = mnl_nlmsg_put_extra_header(msg, sizeof(*head));
-	struct wanted w = { .family = af(family), .table = table };
+	struct wanted w = { .af = rtnl_af(family), .table = table };
 	int r;
 
-	head->rtm_family = af(family);
+	head->rtm_family = w.af;
 	head->rtm_table = RT_TABLE_UNSPEC; /* RTA_TABLE has it in full */
 	head->rtm_protocol = ROUTE_PROTOCOL;
 	head->rtm_scope = RT_SCOPE_HOST;
 	head->rtm_type = RTN_LOCAL;
 	mnl_attr_put_u32(msg, RTA_TABLE, table);
-	mnl_attr_put_u32(msg, RTA_OIF, LO_INDEX);
+	mnl_attr_put_u32(msg, RTA_OIF, RTNL_LO);
 	r = netlink_ask(n, msg, NULL, NULL);
 	if (r != -EEXIST)
-		return r < 0 ? err_sys(e, -r, "add the %s route of table %u", family_name[family], table) : 0;
+		return r < 0 ? err_sys(e, -r, "add the %s route of table %u", rtnl_family_name[family], table) : 0;
 
-	r = dump_routes(n, w.family, RTPROT_UNSPEC, table, note_wanted, &w);
-	if (w.found)
+	r = look_for_route(n, &w);
+	if (w.route)
 		return 0;
 	if (r < 0)
-		return err_sys(e, -r, "read %s table %u", family_name[family], table);
+		return err_sys(e, -r, "read %s table %u", rtnl_family_name[family], table);
 	return err_set(e, EEXIST, "%s table %u has another default route already: choose another table",
-		       family_name[family], table);
+		       rtnl_family_name[family], table);
 }
 
-static int add_rule(struct netlink *n, enum ip_family family, uint32_t mark, uint32_t table, struct err *e)
+static int add_rule(struct netlink *n, enum ip_family family, uint32_t mark, uint32_t table, uint32_t pref,
+		    struct err *e)
 {
-	NETLINK_ALIGNED uint8_t buf[MSG_MAX] = { 0 };
-	struct nlmsghdr *msg = start(buf, RTM_NEWRULE, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL);
+	NETLINK_ALIGNED uint8_t buf[RTNL_MSG] = { 0 };
+	struct nlmsghdr *msg = rtnl_start(buf, RTM_NEWRULE, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL);
 	struct fib_rule_hdr *head = mnl_nlmsg_put_extra_header(msg, sizeof(*head));
+	struct wanted w = { .af = rtnl_af(family), .mark = mark, .table = table, .pref = pref };
 	int r;
 
-	head->family = af(family);
+	head->family = rtnl_af(family);
 	head->action = FR_ACT_TO_TBL;
-	mnl_attr_put_u32(msg, FRA_PRIORITY, ROUTE_PREF);
+	mnl_attr_put_u32(msg, FRA_PRIORITY, pref);
 	mnl_attr_put_u32(msg, FRA_FWMARK, mark);
 	mnl_attr_put_u32(msg, FRA_FWMASK, UINT32_MAX);
 	mnl_attr_put_u32(msg, FRA_TABLE, table);
 	mnl_attr_put_u8(msg, FRA_PROTOCOL, ROUTE_PROTOCOL);
 	r = netlink_ask(n, msg, NULL, NULL);
-	/* EXCL compares all but the protocol; so an equal rule of somebody else's serves as well. */
-	return r < 0 && r != -EEXIST ? err_sys(e, -r, "add the %s rule for mark 0x%x", family_name[family], mark) : 0;
+	if (r != -EEXIST)
+		return r < 0 ? err_sys(e, -r, "add the %s rule for mark 0x%x", rtnl_family_name[family], mark) : 0;
+
+	/* EXCL overlooks `not`, and on some kernels who made it: an equal rule serves, a similar one does not. */
+	r = look_for_rule(n, &w);
+	if (w.rule)
+		return 0;
+	if (r < 0)
+		return err_sys(e, -r, "read the %s rules", rtnl_family_name[family]);
+	return err_set(e, EEXIST, "a similar %s rule stands at pref %u already: choose another pref",
+		       rtnl_family_name[family], pref);
 }
 
-int route_add(enum ip_family family, uint32_t mark, uint32_t table, struct err *e)
+int route_add(enum ip_family family, uint32_t mark, uint32_t table, uint32_t pref, struct err *e)
 {
 	struct netlink n;
 	int r;
 
-	if (mark == 0 || table == RT_TABLE_UNSPEC)
-		return err_set(e, EINVAL, "add routing: mark or table is 0");
-	r = open_route(&n);
+	if (mark == 0 || table == RT_TABLE_UNSPEC || pref == 0)
+		return err_set(e, EINVAL, "add routing: mark, table or pref is 0");
+	r = rtnl_open(&n);
 	if (r < 0)
 		return err_sys(e, -r, "open rtnetlink");
 	r = add_route(&n, family, table, e);
 	if (r == 0)
-		r = add_rule(&n, family, mark, table, e);
+		r = add_rule(&n, family, mark, table, pref, e);
 	netlink_close(&n);
 	return r;
+}
+
+/* ---- what is ours, whatever its numbers ---- */
+
+static bool is_ours(const struct nlmsghdr *msg, uint8_t af)
+{
+	struct rtnl_route route;
+	struct rtnl_rule rule;
+
+	if (rtnl_read_rule(msg, af, &rule))
+		return rule.protocol == ROUTE_PROTOCOL;
+	return rtnl_read_route(msg, af, &route) && rtnl_is_local_default(&route) &&
+	       route.head->rtm_protocol == ROUTE_PROTOCOL;
+}
+
+static int dump_ours(struct netlink *n, uint8_t af, netlink_each_fn each, void *ctx)
+{
+	const struct rtmsg routes = { .rtm_family = af, .rtm_type = RTN_LOCAL, .rtm_protocol = ROUTE_PROTOCOL };
+	int r = rtnl_dump_rules(n, af, each, ctx);
+
+	return r == 0 ? rtnl_dump_routes(n, &routes, RT_TABLE_UNSPEC, each, ctx) : r;
+}
+
+/* A family, or policy routing at all, that the kernel lacks holds nothing of ours. */
+static bool is_lacking(int r)
+{
+	return r == -EAFNOSUPPORT || r == -EOPNOTSUPP;
+}
+
+struct search {
+	uint8_t af;
+	bool found;
+};
+
+static void note_ours(const struct nlmsghdr *msg, void *ctx)
+{
+	struct search *s = ctx;
+
+	s->found = s->found || is_ours(msg, s->af);
+}
+
+int route_left(enum ip_family family, struct err *e)
+{
+	struct search s = { .af = rtnl_af(family) };
+	struct netlink n;
+	int r = rtnl_open(&n);
+
+	if (r < 0)
+		return err_sys(e, -r, "open rtnetlink");
+	r = -EINTR;
+	for (int i = 0; i < ROUNDS && r == -EINTR && !s.found; i++)
+		r = dump_ours(&n, s.af, note_ours, &s);
+	netlink_close(&n);
+	if (r < 0 && !s.found && !is_lacking(r))
+		return err_sys(e, -r, "look for our %s rules and routes", rtnl_family_name[family]);
+	return s.found;
 }
 
 /* ---- sweeping: what a dump shows as ours is sent back as a deletion, attribute for attribute ---- */
 
 struct bin {
-	uint8_t family;
+	uint8_t af;
 	NETLINK_ALIGNED uint8_t buf[NETLINK_BUF];
 	size_t len;
 	bool full;
 };
 
-static void throw_in(struct bin *b, const struct nlmsghdr *msg, uint16_t type)
+static void throw_in(const struct nlmsghdr *msg, void *ctx)
 {
+	struct bin *b = ctx;
 	struct nlmsghdr *copy = (void *)(b->buf + b->len);
 	size_t size = NLMSG_ALIGN(msg->nlmsg_len);
 
+	if (!is_ours(msg, b->af))
+		return;
 	if (size > sizeof(b->buf) - b->len) {
 		b->full = true;
 		return;
 	}
 	memcpy(copy, msg, msg->nlmsg_len);
-	copy->nlmsg_type = type;
+	copy->nlmsg_type = msg->nlmsg_type == RTM_NEWRULE ? RTM_DELRULE : RTM_DELROUTE;
 	copy->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
 	copy->nlmsg_pid = 0;
 	b->len += size;
-}
-
-static void collect_rule(const struct nlmsghdr *msg, void *ctx)
-{
-	const struct fib_rule_hdr *head = mnl_nlmsg_get_payload(msg);
-	struct bin *b = ctx;
-
-	if (msg->nlmsg_type == RTM_NEWRULE && mnl_nlmsg_get_payload_len(msg) >= sizeof(*head) &&
-	    head->family == b->family && rule_protocol(msg) == ROUTE_PROTOCOL)
-		throw_in(b, msg, RTM_DELRULE);
-}
-
-static void collect_route(const struct nlmsghdr *msg, void *ctx)
-{
-	struct bin *b = ctx;
-	struct route_view v;
-
-	if (view_route(msg, &v) && is_local_default(&v, b->family) && v.head->rtm_protocol == ROUTE_PROTOCOL)
-		throw_in(b, msg, RTM_DELROUTE);
 }
 
 /* Gone meanwhile is as good as deleted. Goes on after a failure and returns the first. */
@@ -237,26 +253,12 @@ static int empty_bin(struct netlink *n, struct bin *b)
 	return first;
 }
 
-static int dump_rules(struct netlink *n, uint8_t family, netlink_each_fn each, void *ctx)
-{
-	NETLINK_ALIGNED uint8_t buf[MSG_MAX] = { 0 };
-	struct nlmsghdr *msg = start(buf, RTM_GETRULE, NLM_F_DUMP);
-	struct fib_rule_hdr *head = mnl_nlmsg_put_extra_header(msg, sizeof(*head));
-
-	head->family = family;
-	return netlink_ask(n, msg, each, ctx);
-}
-
 /* -EAGAIN: there was more than fits, or the tables changed while they were read. */
-static int sweep_once(struct netlink *n, uint8_t family)
+static int sweep_once(struct netlink *n, uint8_t af)
 {
-	struct bin b = { .family = family };
-	int dumped, deleted;
+	struct bin b = { .af = af };
+	int dumped = dump_ours(n, af, throw_in, &b), deleted = empty_bin(n, &b);
 
-	dumped = dump_rules(n, family, collect_rule, &b);
-	if (dumped == 0)
-		dumped = dump_routes(n, family, ROUTE_PROTOCOL, RT_TABLE_UNSPEC, collect_route, &b);
-	deleted = empty_bin(n, &b);
 	if (deleted < 0)
 		return deleted;
 	return b.full || dumped == -EINTR ? -EAGAIN : dumped;
@@ -265,16 +267,15 @@ static int sweep_once(struct netlink *n, uint8_t family)
 int route_sweep(enum ip_family family, struct err *e)
 {
 	struct netlink n;
-	int r = open_route(&n);
+	int r = rtnl_open(&n);
 
 	if (r < 0)
 		return err_sys(e, -r, "open rtnetlink");
 	r = -EAGAIN;
-	for (int i = 0; i < SWEEP_ROUNDS && r == -EAGAIN; i++)
-		r = sweep_once(&n, af(family));
+	for (int i = 0; i < ROUNDS && r == -EAGAIN; i++)
+		r = sweep_once(&n, rtnl_af(family));
 	netlink_close(&n);
-	/* A family, or policy routing at all, that the kernel lacks holds nothing of ours. */
-	if (r < 0 && r != -EAFNOSUPPORT && r != -EOPNOTSUPP)
-		return err_sys(e, -r, "remove our %s rules and routes", family_name[family]);
+	if (r < 0 && !is_lacking(r))
+		return err_sys(e, -r, "remove our %s rules and routes", rtnl_family_name[family]);
 	return 0;
 }

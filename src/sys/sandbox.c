@@ -9,9 +9,12 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "clashsup/cgroup.h"
 #include "clashsup/io.h"
+#include "clashsup/oom.h"
 #include "clashsup/scan.h"
 
 #define HELPER_AS ((rlim_t)512 << 20)
@@ -45,15 +48,29 @@ int sandbox_user(const char *user, uid_t *uid_out, struct err *e)
 
 /* ---- in the child ---- */
 
-static int refuse(const char *what, int errnum)
+static void tell(const char *what, int errnum, const char *end)
 {
 	const char *why = strerrordesc_np(errnum);
 	char line[256];
-	int n = snprintf(line, sizeof(line), "cannot %s: %s\n", what, why ? why : "unknown error");
+	int n = snprintf(line, sizeof(line), "cannot %s: %s%s\n", what, why ? why : "unknown error", end);
 
 	if (n > 0)
 		(void)io_write_all(STDERR_FILENO, line, (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1);
+}
+
+static int refuse(const char *what, int errnum)
+{
+	tell(what, errnum, "");
 	return -1;
+}
+
+/* For what one can live without. */
+static void leave_out(const char *what, const char *name, int errnum)
+{
+	char text[128];
+
+	snprintf(text, sizeof(text), "%s %s", what, name);
+	tell(text, errnum, "; going on without");
 }
 
 static int limited(int result)
@@ -66,9 +83,13 @@ static int limited(int result)
  * where the kernel forbids setgroups altogether (no CAP_SETGID, some user
  * namespaces): such a child has no more than we have.
  */
-static int take_ids(const struct sandbox_ids *ids)
+static int take_ids(const struct sandbox_ids *ids, const struct attr_groups *more)
 {
-	if (setgroups(1, &ids->gid) < 0 && errno != EPERM)
+	gid_t groups[1 + ATTR_GROUPS_MAX] = { ids->gid };
+
+	for (size_t i = 0; i < more->n; i++)
+		groups[1 + i] = more->gid[i];
+	if (setgroups(1 + more->n, groups) < 0 && errno != EPERM)
 		return refuse("set the groups", errno);
 	if (setresgid(ids->gid, ids->gid, ids->gid) < 0)
 		return refuse("set the group that the rules leave alone", errno);
@@ -115,7 +136,7 @@ int sandbox_helper(const void *arg, pid_t parent)
 		return -1;
 #endif
 	drop_bounding_set();
-	if (take_ids(ids) < 0)
+	if (take_ids(ids, &(const struct attr_groups){ 0 }) < 0)
 		return -1;
 	(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); /* kernels before 4.3 have none */
 	capng_clear(CAPNG_SELECT_CAPS);
@@ -196,19 +217,57 @@ static void set_nofile(uint64_t wanted)
 	(void)setrlimit(RLIMIT_NOFILE, &lim);
 }
 
+/* To raise a hard limit is not given to everybody: then as far as ours goes. */
+static void set_limit(unsigned which, const struct attr_limit *l)
+{
+	struct rlimit lim = { l->soft, l->hard }, own;
+
+	if (setrlimit((__rlimit_resource_t)which, &lim) == 0)
+		return;
+	leave_out("raise the limit", attributes_limit_name(which), errno);
+	if (getrlimit((__rlimit_resource_t)which, &own) < 0)
+		return;
+	lim.rlim_max = lim.rlim_max < own.rlim_max ? lim.rlim_max : own.rlim_max;
+	lim.rlim_cur = lim.rlim_cur < lim.rlim_max ? lim.rlim_cur : lim.rlim_max;
+	(void)setrlimit((__rlimit_resource_t)which, &lim);
+}
+
+/* Before anything is given up: most of it needs a capability. */
+static void set_attributes(const struct attributes *attr, const char *cgroup)
+{
+	int r;
+
+	if (cgroup && (r = cgroup_join(cgroup)) < 0)
+		leave_out("move to the cgroup", cgroup, -r);
+	if (attr->oom_score_adj != ATTR_INHERIT && (r = oom_write(attr->oom_score_adj)) < 0)
+		leave_out("set", "oom_score_adj", -r);
+	if (attr->nice != ATTR_INHERIT && setpriority(PRIO_PROCESS, 0, attr->nice) < 0)
+		leave_out("set", "nice", errno);
+	for (unsigned i = 0; i < RLIM_NLIMITS; i++) {
+		if (attr->limits.of[i].set)
+			set_limit(i, &attr->limits.of[i]);
+	}
+	umask(attr->umask);
+}
+
 int sandbox_mihomo(const void *arg, pid_t parent)
 {
+	static const struct attributes plain = { .umask = 022, .nice = ATTR_INHERIT, .oom_score_adj = ATTR_INHERIT };
 	const struct sandbox_ids *ids = arg;
+	const struct attributes *attr = ids->attr ? ids->attr : &plain;
 	struct grant g;
 
 	set_nofile(ids->nofile);
+	set_attributes(attr, ids->cgroup);
 	grant_look(&g);
 	if (g.bound)
 		bound_mihomo();
 	if (prctl(PR_SET_KEEPCAPS, ids->as_root ? 0 : 1, 0, 0, 0) < 0)
 		return refuse("keep capabilities over the change of user", errno);
-	if (take_ids(ids) < 0 || grant_apply(&g, ids->as_root) < 0)
+	if (take_ids(ids, &attr->groups) < 0 || grant_apply(&g, ids->as_root) < 0)
 		return -1;
+	if (attr->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return refuse("forbid new privileges", errno);
 	return die_with(parent);
 }
 

@@ -109,6 +109,80 @@ int sockdiag_find(enum ip_family family, int protocol, uint16_t port, struct soc
 	return 1;
 }
 
+/* ---- all of a port ---- */
+
+struct servers {
+	struct sockdiag_server *out;
+	size_t n, cap;
+	int protocol;
+};
+
+static void read_server(const struct nlmsghdr *msg, void *ctx)
+{
+	const struct inet_diag_msg *d = mnl_nlmsg_get_payload(msg);
+	struct servers *s = ctx;
+	struct sockdiag_server *to = &s->out[s->n];
+
+	if (msg->nlmsg_type != SOCK_DIAG_BY_FAMILY || mnl_nlmsg_get_payload_len(msg) < sizeof(*d) || s->n == s->cap)
+		return;
+	to->protocol = s->protocol;
+	to->inode = d->idiag_inode;
+	if (addr_from_bytes(d->id.idiag_src, d->idiag_family == AF_INET ? 4 : 16, &to->addr) == 0)
+		s->n++;
+}
+
+/*
+ * The port is chosen in the kernel, by its little language: each test and its operand take four bytes; what fails
+ * jumps behind the end, which means no.
+ */
+static void put_port_filter(struct nlmsghdr *msg, uint16_t port)
+{
+	const struct inet_diag_bc_op code[] = {
+		{ .code = INET_DIAG_BC_S_GE, .yes = 8, .no = 20 },
+		{ .no = port },
+		{ .code = INET_DIAG_BC_S_LE, .yes = 8, .no = 12 },
+		{ .no = port },
+	};
+
+	mnl_attr_put(msg, INET_DIAG_REQ_BYTECODE, sizeof(code), code);
+}
+
+static int dump_servers(struct netlink *n, uint8_t af, int protocol, uint16_t port, struct servers *s)
+{
+	NETLINK_ALIGNED uint8_t buf[MSG_MAX] = { 0 };
+	struct nlmsghdr *msg = mnl_nlmsg_put_header(buf);
+	struct inet_diag_req_v2 *req = mnl_nlmsg_put_extra_header(msg, sizeof(*req));
+
+	msg->nlmsg_type = SOCK_DIAG_BY_FAMILY;
+	msg->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+	req->sdiag_family = af;
+	req->sdiag_protocol = (uint8_t)protocol;
+	req->idiag_states = 1u << (protocol == IPPROTO_TCP ? TCP_LISTEN : TCP_CLOSE);
+	s->protocol = protocol;
+	put_port_filter(msg, port);
+	return netlink_ask(n, msg, read_server, s);
+}
+
+int sockdiag_servers(uint16_t port, struct sockdiag_server *out, size_t cap, struct err *e)
+{
+	static const uint8_t afs[] = { AF_INET, AF_INET6 };
+	static const int protocols[] = { IPPROTO_UDP, IPPROTO_TCP };
+	struct servers s = { .out = out, .cap = cap };
+	struct netlink n;
+	int r = netlink_open(&n, NETLINK_SOCK_DIAG);
+
+	if (r < 0)
+		return err_sys(e, -r, "open sock_diag");
+	for (size_t i = 0; i < 4; i++) {
+		int one = dump_servers(&n, afs[i / 2], protocols[i % 2], port, &s);
+
+		if (one < 0 && one != -ENOENT) /* without the module nothing is told */
+			r = one;
+	}
+	netlink_close(&n);
+	return r < 0 ? err_sys(e, -r, "look up the sockets of port %u by sock_diag", port) : (int)s.n;
+}
+
 /* ---- who holds it ---- */
 
 /* 1 = yes, 0 = no, -errno = some could not be looked at. */

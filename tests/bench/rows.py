@@ -12,10 +12,22 @@ BENCH = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(BENCH), "lib"))
 sys.dont_write_bytecode = True
 
+from backends import ALL  # noqa: E402
 from house import MIHOMO, wait_for  # noqa: E402
 
 # What seed_baseline.py needs at the top of Mihomo's config.
 BASELINE_TOP = ["tproxy-port: 7893", "allow-lan: true", "external-controller: 127.0.0.1:9090"]
+
+
+def present(names):
+    """The backends of these names, or all, that can work here; of the others it says why not."""
+    for backend in ALL:
+        if names and backend.name not in names:
+            continue
+        if why := backend.missing():
+            print(f"{backend}: {why}", flush=True)
+        else:
+            yield backend
 
 
 class Rows:

@@ -82,7 +82,7 @@ static void what_mihomo_says_is_told_with_the_users_file(void **state)
 
 	put(f->tester,
 	    "#!/bin/sh\necho 'time=\"x\" level=error msg=\"yaml: line 3: did not find \\\"x\\\"\"'\nexit 1\n", 0755);
-	refused_with(f, "/config.yaml: yaml: line 3: did not find \"x\"");
+	refused_with(f, "/config.yaml:3: did not find \"x\"");
 }
 
 static void a_mihomo_that_is_not_there_is_told(void **state)

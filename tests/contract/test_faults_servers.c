@@ -10,6 +10,8 @@
 #include <cmocka.h>
 
 #include "../unit/sys/netns.h"
+#include "clashsup/fwplan.h"
+#include "clashsup/ipset.h"
 #include "daemon/servers.h"
 #include "failing.h"
 
@@ -26,6 +28,15 @@ struct fixture {
 	struct servers servers;
 	unsigned filled; /* how often it was told that all is in the sets */
 };
+
+static int change_ipset(void *ctx, enum ip_family family, const struct addr *add, size_t n_add, const struct addr *del,
+			size_t n_del, struct err *e)
+{
+	struct fixture *f = ctx;
+	char name[FWPLAN_SET_TEXT];
+
+	return ipset_change(f->ipset, fwplan_set_name(f->settings.ipset.name, family, name), add, n_add, del, n_del, e);
+}
 
 static void filled(void *ctx)
 {
@@ -51,7 +62,7 @@ static struct fixture *begin(void)
 						  .config = "/nowhere/config.yaml",
 						  .helper_fd = -1,
 						  .helper_path = "clashsup-helper" },
-				       .ipset = f->ipset,
+				       .change = change_ipset,
 				       .filled = filled,
 				       .ctx = f };
 	assert_int_equal(servers_init(&f->servers, NULL), 0);

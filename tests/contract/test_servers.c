@@ -290,13 +290,13 @@ static void what_is_fake_or_this_machine_s_own_never_enters(void **state)
 	adopt(f, true);
 	run(f, SERVERS_FILES, said);
 	assert_int_equal(members(f, IP_V4), 2);
-	assert_true(shell(f, "ip addr add 45.3.3.3/32 dev lo"));
+	assert_true(sh("ip addr add 45.3.3.3/32 dev lo"));
 	run(f, SERVERS_FILES, said);
 	dialled(f, "45.3.3.3");
 	settle(f);
 	assert_int_equal(members(f, IP_V4), 1);
 	assert_int_equal(f->servers.missed, 0);
-	assert_true(shell(f, "ip addr del 45.3.3.3/32 dev lo"));
+	assert_true(sh("ip addr del 45.3.3.3/32 dev lo"));
 	end(f);
 }
 

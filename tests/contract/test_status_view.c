@@ -71,6 +71,12 @@ static struct report armed(void)
 	r.extract.names = 9;
 	r.extract.unresolved = 2;
 	r.extract.missed = 3;
+	strcpy(r.direct_path, "none (net.ipv4.ip_forward is 0)");
+	strcpy(r.dns, "on, port 1053");
+	strcpy(r.delta, "none");
+	r.repairs.count = 2;
+	strcpy(r.repairs.last, "rules put back");
+	r.repairs.at = r.since;
 	strcpy(r.warnings[0], "n1.example does not resolve");
 	r.n_warnings = 1;
 	return r;
@@ -90,6 +96,10 @@ static void an_armed_supervisor_looks_like_this(void **state)
 				  "tproxy      armed, iptables, port 7893, armed in 12.5 ms\n"
 				  "            IPv4: armed\n"
 				  "            IPv6: ip6tables is not here\n"
+				  "direct path none (net.ipv4.ip_forward is 0)\n"
+				  "dns         on, port 1053\n"
+				  "kernel      as wanted\n"
+				  "repairs     2 repairs, last: rules put back, 5m 3s ago\n"
 				  "ipset       clash_proxy_ips: 12 IPv4 addresses, 1 IPv6 address, changed 5m 3s ago\n"
 				  "extract     13 endpoints, 9 names (2 unresolved), 0 skipped, 3 missed, 5m 3s ago\n"
 				  "warning     n1.example does not resolve\n");
@@ -101,19 +111,24 @@ static void a_waiting_one_looks_like_this(void **state)
 	cleanup_free char *text = NULL;
 	(void)state;
 
+	r.on_death = "closed";
+	r.closed = true;
+	strcpy(r.direct_path, "ok");
 	r.tproxy.armed_in_us = r.tproxy.last_disarm_us = -1;
 	r.ipset.name = "clash_proxy_ips";
 	r.mihomo.exited = true;
 	r.mihomo.exit_code = 1;
 	strcpy(r.waiting_for, "/etc/clash/config.yaml:3: wrong");
 	text = view_of(&r, false);
-	assert_string_equal(text, "state       waiting  network direct, Mihomo cannot be started yet\n"
+	assert_string_equal(text, "state       waiting  LAN closed, Mihomo cannot be started yet\n"
 				  "Mihomo      waiting, 0 restarts\n"
 				  "last exit   failed with code 1\n"
 				  "probe       nothing to ask\n"
 				  "tproxy      direct, no backend\n"
 				  "            IPv4: unknown\n"
 				  "            IPv6: unknown\n"
+				  "direct path ok (closed without Mihomo)\n"
+				  "dns         not known yet\n"
 				  "ipset       clash_proxy_ips: 0 IPv4 addresses, 0 IPv6 addresses\n"
 				  "extract     has not run yet\n"
 				  "waiting for /etc/clash/config.yaml:3: wrong\n");
@@ -198,6 +213,11 @@ static char *serve(void *ctx, const struct ctl_request *r, size_t *cursor)
 	case CTL_RESTART:
 	case CTL_SHUTDOWN:
 	case CTL_REFRESH:
+	case CTL_RELOAD:
+	case CTL_REEXEC:
+	case CTL_SIGNAL:
+	case CTL_LOGS:
+	case CTL_EVENTS:
 	case CTL_CMDS:
 		break;
 	}

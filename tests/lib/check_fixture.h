@@ -87,7 +87,7 @@ static int set_up(void **state)
 					 .run_dir = f->run,
 					 .helper_fd = open(BUILD_DIR "/clashsup-helper", O_PATH | O_CLOEXEC),
 					 .helper_path = BUILD_DIR "/clashsup-helper",
-					 .ids = { geteuid(), getegid(), geteuid() == 0, 0 } };
+					 .ids = { .uid = geteuid(), .gid = getegid(), .as_root = geteuid() == 0 } };
 	return check_new(&f->check, &f->setup, on_done, f, NULL);
 }
 

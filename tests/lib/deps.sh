@@ -11,9 +11,10 @@
 MIHOMO_VERSION=v1.19.30
 
 DEPS_BUILD="gcc cmake ninja-build pkg-config libev-dev libcurl4-openssl-dev libyaml-dev libcjson-dev libipset-dev
-	libcap-ng-dev libinih-dev libmnl-dev libc-ares-dev libidn2-dev libseccomp-dev libcmocka-dev nettle-dev"
+	libcap-ng-dev libinih-dev libmnl-dev libnftnl-dev libc-ares-dev libidn2-dev libseccomp-dev libcmocka-dev nettle-dev"
 DEPS_RUN="iptables ipset nftables iproute2 conntrack util-linux kmod procps python3 curl ca-certificates"
-DEPS_CHECK="clang clang-tidy clang-format libclang-rt-14-dev valgrind mandoc nsd"
+DEPS_CHECK="clang clang-tidy clang-format libclang-rt-14-dev valgrind mandoc nsd shellcheck
+	tini dumb-init runit s6"
 
 # install_packages [all]: with `all` also what only tests/run needs.
 install_packages()

@@ -351,15 +351,7 @@ class Supervisor:
             self.write("config.yaml", config() if mihomo is None else mihomo)
         for name, text in (files or {}).items():
             self.write(name, text)
-        sections = {
-            "mihomo": {"binary": self.binary, "home": self.home},
-            "state": {"run": self.rundir, "dir": os.path.join(self.dir, "state")},
-        }
-        for section, keys in (conf or {}).items():
-            sections.setdefault(section, {}).update(keys)
-        with open(self.conf_file, "w", encoding="utf-8") as f:
-            for section, keys in sections.items():
-                f.write(f"[{section}]\n" + "".join(f"{k} = {v}\n" for k, v in keys.items()))
+        self.configure(conf)
         self.process, self.lines, self.reader = None, [], None
         self.changed = threading.Condition()
         self.reading = threading.Event()  # cleared: nobody reads its output
@@ -374,6 +366,19 @@ class Supervisor:
             print(self.story(), flush=True)
         self.end()
         shutil.rmtree(self.dir, ignore_errors=True)
+
+    def configure(self, conf=None, more=""):
+        """clashsup's own configuration: the sections given over those that every test has, and lines behind them."""
+        sections = {
+            "mihomo": {"binary": self.binary, "home": self.home},
+            "state": {"run": self.rundir, "dir": os.path.join(self.dir, "state")},
+        }
+        for section, keys in (conf or {}).items():
+            sections.setdefault(section, {}).update(keys)
+        with open(self.conf_file, "w", encoding="utf-8") as f:
+            for section, keys in sections.items():
+                f.write(f"[{section}]\n" + "".join(f"{k} = {v}\n" for k, v in keys.items()))
+            f.write(more)
 
     def write(self, name, text):
         """A file in Mihomo's home, replaced in one step as editors and Mihomo do."""

@@ -8,6 +8,7 @@ A WORD picks the cases whose id (file.Class.case) holds it.
 
 import argparse
 import os
+import signal
 import sys
 import time
 import unittest
@@ -80,6 +81,8 @@ def main():
     args.add_argument("--counts")
     args.add_argument("words", nargs="*")
     args = args.parse_args()
+    # Run in the background by a shell, this ignores SIGINT, and so would all that it starts; what has a handler does not.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     loader = unittest.TestLoader()
     # The helper's own test needs neither root nor namespaces: ctest runs it.
     found = [c for c in cases(loader.discover(SYSTEM)) if "test_helper_program" not in c.id()]

@@ -40,6 +40,15 @@ struct fixture {
 	bool late;
 };
 
+static int change_ipset(void *ctx, enum ip_family family, const struct addr *add, size_t n_add, const struct addr *del,
+			size_t n_del, struct err *e)
+{
+	struct fixture *f = ctx;
+	char name[FWPLAN_SET_TEXT];
+
+	return ipset_change(f->ipset, fwplan_set_name(f->settings.ipset.name, family, name), add, n_add, del, n_del, e);
+}
+
 static size_t members(struct fixture *f, enum ip_family family)
 {
 	char name[FWPLAN_SET_TEXT];
@@ -96,7 +105,7 @@ static struct fixture *begin(void)
 						  .helper_fd = f->helper_fd,
 						  .helper_path = "clashsup-helper",
 						  .ids = { .uid = geteuid(), .gid = getegid() } },
-				       .ipset = f->ipset,
+				       .change = change_ipset,
 				       .filled = filled,
 				       .ctx = f };
 	assert_int_equal(servers_init(&f->servers, NULL), 0);
@@ -195,24 +204,13 @@ static size_t count(const struct fixture *f)
 	return ledger_count(f->servers.ledger, IP_V4);
 }
 
-/* The reaper would take the command's end away. */
-static bool shell(struct fixture *f, const char *command)
-{
-	bool good;
-
-	reaper_stop(&f->reaper);
-	good = sh(command);
-	ev_child_start(f->reaper.loop, &f->reaper.watcher);
-	return good;
-}
-
-static bool in_set(struct fixture *f, const char *address)
+static bool in_set(const struct fixture *f, const char *address)
 {
 	char command[128];
 
 	snprintf(command, sizeof(command), "ipset -q test %s%s %s", f->settings.ipset.name,
 		 strchr(address, ':') ? "6" : "", address);
-	return shell(f, command);
+	return sh(command);
 }
 
 /* ---- the extractor's part ---- */

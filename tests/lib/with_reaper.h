@@ -9,9 +9,8 @@ static int with_reaper(void **state)
 	static struct reaper reaper;
 
 	proc_clean_start();
-	reaper_start(&reaper, ev_default_loop(0));
 	*state = &reaper;
-	return 0;
+	return reaper_start(&reaper, ev_default_loop(0));
 }
 
 static int without_reaper(void **state)

@@ -76,16 +76,65 @@ class TheClient(HouseCase):
         done = subprocess.run([*nobody, "status", "--json"], capture_output=True, text=True)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(json.loads(done.stdout)["state"], "armed")
-        for command in (["stop"], ["ips"], ["refresh"], ["shutdown"], ["mode", "mixed"]):
+        for command in (["stop"], ["ips"], ["refresh"], ["shutdown"], ["mode", "mixed"], ["signal", "CONT"]):
             with self.subTest(command):
                 self.assertNotEqual(subprocess.run([*nobody, *command], capture_output=True).returncode, 0)
         self.assertEqual(sup.status()["state"], "armed")
+
+    def test_signal_reaches_mihomo_by_name_and_number(self):
+        sup = self.armed()
+        pid, config_loads = sup.mihomo_pid, r"Initial configuration complete"
+        mark = sup.mark()
+        sup.ctl("signal", "SIGHUP")
+        sup.wait_log(config_loads, after=mark)
+        self.assertEqual(sup.mihomo_pid, pid)
+        sup.ctl("signal", "9")
+        sup.wait_status(lambda s: s["mihomo"]["pid"] not in (None, pid) and s["state"] == "armed", "armed anew")
+        self.assertEqual(sup.status()["mihomo"]["last_exit"]["signal"], 9)
+
+    def test_signal_reaches_mihomo_alone_not_its_group(self):
+        sup = self.armed(config(), conf={"mihomo": {"args": self.args_file("-post-up", "sleep 30 &")}})
+        pid = sup.mihomo_pid
+        group = [int(p) for p in self.house.pids("router") if int(p) != pid and os.getpgid(int(p)) == pid]
+        self.assertTrue(group)
+        sup.ctl("signal", "TSTP")
+        for member in group:
+            with open(f"/proc/{member}/stat", encoding="utf-8") as f:
+                self.assertNotEqual(f.read().rpartition(")")[2].split()[0], "T")
+        sup.ctl("signal", "CONT")
+
+    def args_file(self, *args):
+        path = os.path.join(self.house.dir, "args")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write("".join(a + "\n" for a in args))
+        return "@" + path
+
+    def test_hup_is_refused_until_mihomo_is_ready(self):
+        sup = self.supervisor(config(), conf={"mihomo": {"args": self.args_file("-post-up", "sleep 2")}})
+        sup.wait_status(lambda s: s["child"] == "starting" and s["mihomo"]["pid"], "starting")
+        done = sup.ctl_done("signal", "HUP")
+        self.assertEqual((done.returncode, done.stderr), (
+            1, "clashsup: SIGHUP would end Mihomo now: it is starting; try again when it is ready\n"))
+        sup.wait_state("armed")
+        self.assertEqual(sup.status()["mihomo"]["restarts"], 0)
+
+    def test_signal_says_so_when_there_is_no_mihomo(self):
+        sup = self.armed()
+        sup.ctl("stop")
+        sup.wait_state("stopped")
+        done = sup.ctl_done("signal", "USR1")
+        self.assertEqual((done.returncode, done.stderr), (1, "clashsup: there is no Mihomo to signal: it is stopped\n"))
+        self.assertEqual(sup.ctl_done("signal", "NONE").returncode, 2)
 
     def test_rules_prints_what_would_be_applied(self):
         sup = self.armed()
         text = sup.ctl("rules")
         self.assertIn("CLASH_TPROXY", text)
         self.assertIn("7893", text)
+        self.assertIn("create clash_lease6 ", text)
+        self.assertEqual(sup.ctl("rules", "--backend", "iptables"), text)
+        self.assertIn("tproxy ip6 to [::1]:7893", sup.ctl("rules", "--backend", "nft"))
+        self.assertEqual(sup.ctl_done("rules", "--backend", "pf").returncode, 2)
 
     def test_check_names_file_line_and_the_nearest_key(self):
         sup = self.armed()

@@ -4,7 +4,8 @@ import os
 import signal
 import time
 
-from house import PROGRAM, CLIENT6, FAR4, FAR6, HouseCase, alive, config, wait_for
+from backends import on_each
+from house import PROGRAM, SLOW, CLIENT6, FAR4, FAR6, FirstDirect, HouseCase, alive, config, wait_for
 
 PROBE = {"interval": "200ms", "timeout": "500ms", "fall": "3"}
 PROBE_BOUND = 3 * 0.2 + 0.5  # fall × interval + timeout
@@ -61,6 +62,31 @@ class TheSupervisorIsKilled(HouseCase):
         again = self.armed()
         again.stop()
         self.assertEqual(self.house.snapshot(), before)
+
+
+@on_each("the_network_is_direct_within_the_lease")
+class BothAreKilledAtOnce(HouseCase):
+    def tearDown(self):
+        self.house.run("router", PROGRAM, "cleanup")
+
+    def on(self, backend):
+        sup = self.armed(conf=backend.conf)
+        mihomo = sup.mihomo_pid
+
+        def kill():
+            sup.process.kill()
+            os.kill(mihomo, signal.SIGKILL)
+
+        with FirstDirect(self.house, gap=0.002) as lan:
+            took = lan.after(kill) / 1000
+        # nft hands a packet to a listener or to nobody: the LAN does not wait for the lease.
+        self.assertLess(took, 0.3 * SLOW if backend.name == "nft" else 3.2)
+        for where in ("client", "router"):
+            for proto in ("tcp", "udp"):
+                for dst in (FAR4, FAR6):
+                    self.house.until("direct", where, proto, dst, timeout=4 - took)
+        sup.kill()
+        self.house.run("router", PROGRAM, "cleanup")
 
 
 class MihomoIsKilled(HouseCase):

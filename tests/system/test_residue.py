@@ -1,6 +1,7 @@
 """What was there before the start is there after the stop: no more and no less."""
 
 import signal
+import time
 
 from house import FAR4, HouseCase, wait_for
 
@@ -24,6 +25,15 @@ ipset destroy foreign
 ip route flush table 777
 ip rule del pref 50
 ip -6 rule del pref 50
+"""
+PROBE = """
+ipset create clash_probe hash:net family inet timeout 3
+ipset create clash_probe6 hash:net family inet6 timeout 3
+for table in mangle nat filter; do
+	iptables -w -t $table -N CLASH_PROBE
+	ip6tables -w -t $table -N CLASH_PROBE
+done
+iptables -w -t mangle -A CLASH_PROBE -m set --match-set clash_probe dst -j RETURN
 """
 
 
@@ -54,6 +64,14 @@ class BeforeEqualsAfter(HouseCase):
         sup = self.armed()
         sup.ctl("shutdown")
         self.assertEqual(sup.wait_exit(), 0)
+        self.nothing_is_left()
+
+    def test_with_the_leftovers_of_a_probe_that_was_killed(self):
+        self.house.shell("router", PROBE)
+        self.assertNotEqual(self.house.snapshot(), self.before)
+        sup = self.armed()
+        self.assertFalse([l for l in self.house.run("router", "iptables-save").splitlines() if "CLASH_PROBE" in l])
+        self.assertEqual(sup.stop(), 0)
         self.nothing_is_left()
 
     def test_after_mihomos_death_and_recovery(self):
@@ -93,6 +111,17 @@ class BeforeEqualsAfter(HouseCase):
         sup.wait_state("waiting")
         self.assertEqual(sup.stop(), 0)
         self.nothing_is_left()
+
+    def test_after_a_stop_at_any_moment_of_the_start(self):
+        sup = self.supervisor()
+        sup.stop()
+        for delay in range(0, 300, 30):
+            mark = sup.mark()
+            sup.start()
+            sup.wait_log("last good addresses", after=mark)
+            time.sleep(delay / 1000)
+            self.assertEqual(sup.stop(), 0)
+            self.nothing_is_left()
 
     def test_after_cleanup_of_what_a_killed_supervisor_left(self):
         sup = self.armed()

@@ -30,6 +30,7 @@ class TheSeedsIntegrationTests(HouseCase):
     def test_a_changed_provider_file_is_in_the_set_within_two_seconds(self):
         sup = self.with_provider()
         sup.wait_members({RELAY_ADDRESS, "45.45.45.101", "2a0f:4545::102"})
+        sup.wait_log("Updated ipset clash_proxy_ips: 0 → 3 IPs")  # the literals are in before it
         after = sup.mark()
         sup.write("nodes.yaml", NODES.replace("45.45.45.101", "45.45.45.103"))
         sup.wait_members({RELAY_ADDRESS, "45.45.45.103", "2a0f:4545::102"}, timeout=2)

@@ -37,7 +37,7 @@ class Spy:
                 f.write(
                     "#!/bin/bash\n"
                     "text=$(cat)\n"
-                    f"case $text in *match-set*) ipset list clash_proxy_ips | grep -c '^4' >>{self.log} ;; esac\n"
+                    f"case $text in *CLASH_TPROXY*match-set*) ipset list clash_proxy_ips | grep -c '^4' >>{self.log} ;; esac\n"
                     f"exec {shutil.which(tool)} \"$@\" <<<\"$text\"\n"
                 )
             os.chmod(path, 0o755)
@@ -123,8 +123,7 @@ class LastGood(HouseCase):
 
     def test_a_directory_that_takes_no_file_costs_one_warning(self):
         def harm(path):
-            os.unlink(path)
-            os.rmdir(os.path.dirname(path))
+            shutil.rmtree(os.path.dirname(path))
             with open(os.path.dirname(path), "w", encoding="utf-8"):
                 pass
 

@@ -144,7 +144,7 @@ static void read_line(const char *line, size_t len, struct dns_group *out)
 		add_server(out, &s);
 }
 
-void dns_resolv_conf(const char *bytes, size_t len, struct dns_group *out)
+void dns_resolv_conf_named(const char *bytes, size_t len, struct dns_group *out)
 {
 	*out = (struct dns_group){ .n = 0 };
 	for (size_t i = 0, n; i < len; i += n + 1) {
@@ -153,6 +153,12 @@ void dns_resolv_conf(const char *bytes, size_t len, struct dns_group *out)
 		n = end ? (size_t)(end - (bytes + i)) : len - i;
 		read_line(bytes + i, n, out);
 	}
+	out->left_out = false;
+}
+
+void dns_resolv_conf(const char *bytes, size_t len, struct dns_group *out)
+{
+	dns_resolv_conf_named(bytes, len, out);
 	if (out->n == 0) { /* as dns/system.go has it */
 		dns_group_add(out, "114.114.114.114", NULL);
 		dns_group_add(out, "8.8.8.8", NULL);

@@ -50,7 +50,10 @@ const char *dns_server_text(const struct dns_server *s, char buf[DNS_SERVER_TEXT
 /* One of a config's texts: a server, or "system" = those of `system`. What cannot be asked is noted in left_out. */
 void dns_group_add(struct dns_group *g, const char *text, const struct dns_group *system);
 
-/* The name servers of resolv.conf's bytes as Mihomo reads them, or those it takes when there is none. */
+/* The name servers that resolv.conf's bytes name. */
+void dns_resolv_conf_named(const char *bytes, size_t len, struct dns_group *out);
+
+/* As Mihomo reads them: when none is named, those it takes then. */
 void dns_resolv_conf(const char *bytes, size_t len, struct dns_group *out);
 
 struct domains;

@@ -160,6 +160,13 @@ static void tell_dns(const struct report *r)
 	if (!facts.enabled)
 		return;
 	tell_text(r, WIRE_SET_DNS_LISTEN, doc_get(r->doc, dns, "listen"));
+	for (const struct doc_item *i = doc_first(doc_get(r->doc, dns, "default-nameserver")); i; i = i->next) {
+		const char *server = doc_text(i->value);
+		struct dns_server s;
+
+		if (server && dns_server_parse(server, &s) == 0 && s.port == 53 && !s.tcp)
+			tell(r, WIRE_SET_DNS_FALLBACK, addr_text(&s.addr, text));
+	}
 	for (int family = 0; family < IP_FAMILIES; family++)
 		if (facts.has_fake[family])
 			tell(r, WIRE_SET_FAKE_IP, addr_net_text(&facts.fake[family], text));

@@ -1,6 +1,7 @@
 /* base: addresses, numbers, durations, errors. */
 #include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -132,9 +133,24 @@ static void an_error_keeps_its_code_through_prefixes_and_is_cut_not_overrun(void
 	assert_int_equal(err_set(NULL, EIO, "nobody listens"), -EIO);
 }
 
+static void a_signal_is_a_name_in_any_case_or_a_number(void **state)
+{
+	static const char *const wrong[] = { "", "0", "65", "-1", "SIG", "TERMX", "15 ", "RTMIN+31", "RTMIN+" };
+	(void)state;
+
+	assert_int_equal(scan_signal("TERM"), SIGTERM);
+	assert_int_equal(scan_signal("sigterm"), SIGTERM);
+	assert_int_equal(scan_signal("15"), SIGTERM);
+	assert_int_equal(scan_signal("64"), 64);
+	assert_int_equal(scan_signal("SIGRTMIN+3"), SIGRTMIN + 3);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		assert_int_equal(scan_signal(wrong[i]), -EINVAL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_signal_is_a_name_in_any_case_or_a_number),
 		cmocka_unit_test(durations_need_a_unit_and_have_no_rest),
 		cmocka_unit_test(numbers_are_decimal_or_0x_and_bounded),
 		cmocka_unit_test(literals_are_strict_and_mapped_ones_become_ipv4),

@@ -74,6 +74,52 @@ static void rise_answers_in_a_row_end_it(void **state)
 	assert_int_equal(p.answers, 0);
 }
 
+static void what_is_taken_away_is_put_back_until_it_is_a_quarrel(void **state)
+{
+	struct policy_repair p = { 0 };
+	(void)state;
+
+	assert_true(policy_repair_quiet(&p, 0));
+	for (int i = 0; i < REPAIR_BURST; i++)
+		assert_true(policy_repair(&p, 1000 + i * 100));
+	assert_false(policy_repair(&p, 1600));
+	assert_false(policy_repair(&p, 1000 + REPAIR_WINDOW_MS - 1));
+	assert_true(policy_repair(&p, 1000 + REPAIR_WINDOW_MS));
+	assert_false(policy_repair(&p, 1000 + REPAIR_WINDOW_MS));
+	assert_int_equal(p.count, REPAIR_BURST + 1);
+}
+
+static void a_refused_repair_does_not_prolong_the_quarrel(void **state)
+{
+	struct policy_repair p = { 0 };
+	(void)state;
+
+	for (int i = 0; i < REPAIR_BURST; i++)
+		policy_repair(&p, 5000);
+	for (int64_t now = 5100; now < 5000 + REPAIR_WINDOW_MS; now += 100)
+		assert_false(policy_repair(&p, now));
+	assert_false(policy_repair_quiet(&p, 5000 + REPAIR_QUIET_MS - 1));
+	assert_true(policy_repair_quiet(&p, 5000 + REPAIR_QUIET_MS));
+}
+
+static void chosen_connections_that_never_go_on_are_no_working_proxy(void **state)
+{
+	struct policy_proof p = { 0 };
+	(void)state;
+
+	assert_int_equal(policy_proof(&p, 0, 0, 0), PROOF_OPEN);
+	assert_int_equal(policy_proof(&p, 0, 0, 60000), PROOF_OPEN);
+	assert_int_equal(policy_proof(&p, 2, 0, 61000), PROOF_OPEN);
+	assert_int_equal(policy_proof(&p, 5, 0, 61000 + PROOF_MS - 1), PROOF_OPEN);
+	assert_int_equal(policy_proof(&p, 2, 0, 61000 + PROOF_MS), PROOF_OPEN); /* one that gave up is no proof */
+	assert_int_equal(policy_proof(&p, 3, 0, 61000 + PROOF_MS), PROOF_BROKEN);
+	assert_int_equal(policy_proof(&p, 3, 1, 61000 + PROOF_MS), PROOF_WORKS);
+	policy_proof_reset(&p);
+	assert_int_equal(policy_proof(&p, 9, 0, 70000), PROOF_OPEN);
+	assert_int_equal(policy_proof(&p, 1, 0, 70000 + PROOF_MS), PROOF_OPEN); /* counted anew */
+	assert_int_equal(policy_proof(&p, 2, 0, 70000 + PROOF_MS), PROOF_OPEN);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -82,6 +128,9 @@ int main(void)
 		cmocka_unit_test(a_stable_run_heals),
 		cmocka_unit_test(fall_silences_in_a_row_are_a_hang_told_once),
 		cmocka_unit_test(rise_answers_in_a_row_end_it),
+		cmocka_unit_test(what_is_taken_away_is_put_back_until_it_is_a_quarrel),
+		cmocka_unit_test(a_refused_repair_does_not_prolong_the_quarrel),
+		cmocka_unit_test(chosen_connections_that_never_go_on_are_no_working_proxy),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <cmocka.h>
 
+#include "cpu_time.h"
 #include "seen.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -23,14 +23,6 @@
 #endif
 
 #define MIB (1024 * 1024)
-
-static int64_t cpu_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 /* A unit's "$" is the number of its repetition. */
 struct bomb {

@@ -83,6 +83,11 @@ static void each_setting_is_read_as_mihomo_reads_it(void **state)
 		{ WIRE_SET_FAKE_IP, "dns: {enable: false, enhanced-mode: fake-ip}", "" },
 		{ WIRE_SET_DNS_LISTEN, "dns: {enable: true, listen: '0.0.0.0:1053'}", "0.0.0.0:1053;" },
 		{ WIRE_SET_DNS_LISTEN, "dns: {listen: '0.0.0.0:1053'}", "" },
+		{ WIRE_SET_DNS_FALLBACK,
+		  "dns: {enable: true, default-nameserver: [1.1.1.1, tcp://8.8.8.8, 9.9.9.9:5353, 'tls://1.0.0.1', "
+		  "'2620:fe::fe']}",
+		  "1.1.1.1;2620:fe::fe;" },
+		{ WIRE_SET_DNS_FALLBACK, "dns: {default-nameserver: [1.1.1.1]}", "" },
 		{ WIRE_SET_CONTROLLER_UNIX, "external-controller-unix: mihomo.sock", "mihomo.sock;" },
 		{ WIRE_SET_WATCH,
 		  "proxy-providers:\n  a: {type: file, path: ./a.yaml}\n  b: {type: http, url: 'http://x/', path: /b}\n"

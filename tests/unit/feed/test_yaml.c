@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <cmocka.h>
 
+#include "cpu_time.h"
 #include "parse/feed/doc.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -250,14 +250,6 @@ static void an_empty_stream_has_no_root(void **state)
 		assert_null(doc_get(d, d->root, "k"));
 		doc_free(d);
 	}
-}
-
-static int64_t cpu_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
 static void an_alias_bomb_costs_milliseconds(void **state)

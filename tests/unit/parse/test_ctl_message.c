@@ -1,6 +1,7 @@
 /* ctl: lines of the control socket. */
 #include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -22,7 +23,8 @@ static void every_command_has_a_name_and_is_parsed_by_it(void **state)
 	for (int cmd = 0; cmd < CTL_CMDS; cmd++) {
 		struct ctl_request r = { .cmd = CTL_CMDS, .privileged = true };
 		char line[128];
-		int n = snprintf(line, sizeof(line), "{\"version\":1,\"cmd\":\"%s\",\"mode\":\"mixed\"} \r",
+		int n = snprintf(line, sizeof(line),
+				 "{\"version\":1,\"cmd\":\"%s\",\"mode\":\"mixed\",\"signal\":\"HUP\"} \r",
 				 ctl_cmd_name((enum ctl_cmd)cmd));
 
 		assert_int_equal(ctl_parse(line, (size_t)n, &r, NULL), 0);
@@ -32,6 +34,33 @@ static void every_command_has_a_name_and_is_parsed_by_it(void **state)
 	}
 	assert_string_equal(ctl_cmd_name(CTL_STATUS), "status");
 	assert_null(ctl_cmd_name(CTL_CMDS));
+}
+
+static struct ctl_request parsed(const char *line)
+{
+	struct ctl_request r = { .cmd = CTL_CMDS };
+
+	assert_int_equal(ctl_parse(line, strlen(line), &r, NULL), 0);
+	return r;
+}
+
+static void a_range_of_lines_is_told_by_count_and_follow(void **state)
+{
+	struct ctl_request r = parsed("{\"version\":1,\"cmd\":\"logs\"}");
+	(void)state;
+
+	assert_int_equal(r.count, UINT32_MAX);
+	assert_false(r.follow);
+	r = parsed("{\"version\":1,\"cmd\":\"events\",\"count\":12,\"follow\":true}");
+	assert_int_equal(r.count, 12);
+	assert_true(r.follow);
+}
+
+static void a_signal_is_told_by_name_or_number(void **state)
+{
+	(void)state;
+	assert_int_equal(parsed("{\"version\":1,\"cmd\":\"signal\",\"signal\":\"SIGUSR1\"}").signal, SIGUSR1);
+	assert_int_equal(parsed("{\"version\":1,\"cmd\":\"signal\",\"signal\":\"15\"}").signal, SIGTERM);
 }
 
 static void a_wrong_request_is_refused_with_a_sentence(void **state)
@@ -58,6 +87,10 @@ static void a_wrong_request_is_refused_with_a_sentence(void **state)
 		{ "{\"version\":1,\"cmd\":\"mode\"}", "the command mode needs \"mode\": \"tproxy\" or \"mixed\"" },
 		{ "{\"version\":1,\"cmd\":\"mode\",\"mode\":\"off\"}",
 		  "the command mode needs \"mode\": \"tproxy\" or \"mixed\"" },
+		{ "{\"version\":1,\"cmd\":\"signal\",\"signal\":\"DANCE\"}",
+		  "the command signal needs \"signal\": a name or a number" },
+		{ "{\"version\":1,\"cmd\":\"logs\",\"count\":-1}", "\"count\" is a number from 0 to 4294967295" },
+		{ "{\"version\":1,\"cmd\":\"logs\",\"follow\":1}", "\"follow\" is true or false" },
 		{ "{\"version\":1,\"cmd\":\"status\"}{}", "more than one value in a line" },
 		{ "{\"version\":1,\"cmd\":\"status\"} x", "more than one value in a line" },
 	};
@@ -105,9 +138,11 @@ static void members_of_a_later_version_are_ignored(void **state)
 static void answers_are_single_lines(void **state)
 {
 	cleanup_free char *ok = ctl_answer_ok(), *error = ctl_answer_error("no \"such\"\nthing\xff");
+	cleanup_free char *did = ctl_answer_did("changed: [probe] fall");
 	(void)state;
 
 	assert_string_equal(ok, "{\"version\":1,\"ok\":true}");
+	assert_string_equal(did, "{\"version\":1,\"ok\":true,\"did\":\"changed: [probe] fall\"}");
 	assert_string_equal(error, "{\"version\":1,\"ok\":false,\"error\":\"no \\\"such\\\"?thing?\"}");
 }
 
@@ -175,6 +210,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_command_has_a_name_and_is_parsed_by_it),
+		cmocka_unit_test(a_range_of_lines_is_told_by_count_and_follow),
+		cmocka_unit_test(a_signal_is_told_by_name_or_number),
 		cmocka_unit_test(a_wrong_request_is_refused_with_a_sentence),
 		cmocka_unit_test(deep_nesting_long_lines_and_nul_bytes_are_refused),
 		cmocka_unit_test(members_of_a_later_version_are_ignored),

@@ -65,6 +65,59 @@ static void settings_without_memory_are_the_defaults_and_the_line_is_named(void 
 	}
 }
 
+#define LIST_FILE "/tmp/test_faults_parse.list"
+
+static void lists_without_memory_are_empty_and_told_once(void **state)
+{
+	static const char bytes[] = "[probe]\nfall = 9\n[tproxy]\nlan_ifaces = a b\ninclude_src = 192.0.2.1 "
+				    "02:00:00:00:00:01\nexclude_ips = 1.1.1.1 @" LIST_FILE "\nexclude_ports = 1-9\n"
+				    "proxy_cidrs = ::/0\n[mihomo]\nargs = @" LIST_FILE "\n";
+	FILE *f = fopen(LIST_FILE, "w");
+	bool failed = true;
+	long n;
+	(void)state;
+
+	assert_non_null(f);
+	assert_true(fputs("2.2.2.2 3.3.3.3\n4.4.4.4\n", f) >= 0);
+	assert_int_equal(fclose(f), 0);
+	for (n = 0; failed; n++) {
+		struct told told = { 0 };
+		struct settings s;
+		int r;
+
+		fail_allocation(n);
+		r = settings_parse(&s, "F", bytes, sizeof(bytes) - 1, on_problem, &told);
+		failed = allocations_work();
+		assert_int_equal(r, failed ? -EINVAL : 0);
+		assert_int_equal(told.times, failed);
+		assert_true(!failed || strstr(told.text, ": not enough memory"));
+		assert_int_equal(s.probe.fall, failed ? 3 : 9);
+		assert_int_equal(s.tproxy.selection.skip_dst.n, failed ? 0 : 4);
+		assert_int_equal(s.tproxy.selection.only_mac.n, failed ? 0 : 1);
+		assert_true(!failed == !!s.tproxy.list_text[LIST_EXCLUDE_IPS]);
+		assert_true(!failed == !!s.mihomo.args[0]);
+		settings_free(&s);
+		assert_true(n < 60);
+	}
+	assert_true(n > 20);
+	unlink(LIST_FILE);
+}
+
+static void a_file_of_a_list_that_cannot_be_opened_is_told_with_the_reason(void **state)
+{
+	static const char bytes[] = "[tproxy]\nexclude_ips = @/etc/passwd\n";
+	struct told told = { 0 };
+	struct settings s;
+	(void)state;
+
+	fail_call(CALL_OPEN, 0, EMFILE);
+	assert_int_equal(settings_parse(&s, "F", bytes, sizeof(bytes) - 1, on_problem, &told), -EINVAL);
+	assert_true(call_works(CALL_OPEN));
+	assert_int_equal(told.times, 1);
+	assert_string_equal(told.text, "F:2: exclude_ips: cannot read /etc/passwd: Too many open files; make it "
+				       "readable, or take it out of the list");
+}
+
 static void a_settings_file_that_cannot_be_read_is_named(void **state)
 {
 	char file[] = "/tmp/test_faults_parse.XXXXXX";
@@ -165,6 +218,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(settings_without_memory_are_the_defaults_and_the_line_is_named),
+		cmocka_unit_test(lists_without_memory_are_empty_and_told_once),
+		cmocka_unit_test(a_file_of_a_list_that_cannot_be_opened_is_told_with_the_reason),
 		cmocka_unit_test(a_settings_file_that_cannot_be_read_is_named),
 		cmocka_unit_test(a_report_is_whole_or_not_at_all),
 		cmocka_unit_test(a_request_without_memory_is_refused_and_changes_nothing),

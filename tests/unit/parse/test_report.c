@@ -24,6 +24,12 @@ static struct report nothing_known(void)
 	return r;
 }
 
+static const struct history two_deaths = {
+	.list = { { .code = 126, .by_us = true },
+		  { .at_ms = 1700000000123, .lived_ms = 70, .pid = 41, .code = -1, .signal = 9, .oom = true } },
+	.count = 2,
+};
+
 static struct report all_known(void)
 {
 	struct report r = nothing_known();
@@ -38,6 +44,7 @@ static struct report all_known(void)
 	r.mihomo.exited = true;
 	r.mihomo.exit_signal = 9;
 	r.mihomo.exit_at = (struct report_time){ .wall_ms = 951782399999, .mono_ms = 4000 };
+	r.mihomo.history = &two_deaths;
 	r.probe.ok = true;
 	r.probe.latency_us = 1250;
 	r.tproxy.port = 7893;
@@ -59,7 +66,14 @@ static struct report all_known(void)
 	strcpy(r.warnings[0], "one");
 	strcpy(r.warnings[1], "two");
 	r.n_warnings = 2;
-	strcpy(r.iptables_note, "ok");
+	strcpy(r.backends[0], "ok");
+	strcpy(r.backends[1], "not needed");
+	strcpy(r.direct_path, "ok");
+	strcpy(r.dns, "on, port 1053");
+	strcpy(r.delta, "none");
+	r.repairs.count = 2;
+	strcpy(r.repairs.last, "rules put back");
+	r.repairs.at = r.since;
 	return r;
 }
 
@@ -84,8 +98,16 @@ static void a_full_report_is_this_line(void **state)
 		"\"updated_mono_ms\":5000},"
 		"\"extract\":{\"running\":true,\"last\":\"2023-11-14T22:13:20.123Z\",\"last_mono_ms\":5000,"
 		"\"duration_ms\":1500,\"endpoints\":5,\"names\":4,\"unresolved\":1,\"skipped\":0,\"missed\":2},"
-		"\"waiting_for\":\"/etc/clash/config.yaml\",\"warnings\":[\"one\",\"two\"],"
-		"\"backends\":{\"iptables\":\"ok\",\"nft\":\"not built yet\"}}");
+		"\"waiting_for\":\"/etc/clash/config.yaml\",\"warnings\":[\"one\",\"two\"],\"surroundings\":[],"
+		"\"backends\":{\"iptables\":\"ok\",\"nft\":\"not needed\"},\"direct_path\":\"ok\","
+		"\"dns\":\"on, port "
+		"1053\",\"closed\":false,\"delta\":\"none\",\"repairs\":{\"count\":2,\"last\":\"rules put back\","
+		"\"at\":\"2023-11-14T22:13:20.123Z\",\"at_mono_ms\":5000},\"deaths\":2,\"history\":["
+		"{\"at\":\"2023-11-14T22:13:20.123Z\",\"pid\":41,\"code\":null,\"signal\":9,\"core\":false,\"oom\":"
+		"true,"
+		"\"lived_ms\":70,\"by_us\":false},"
+		"{\"at\":null,\"pid\":null,\"code\":126,\"signal\":null,\"core\":false,\"oom\":false,\"lived_ms\":0,"
+		"\"by_us\":true}]}");
 }
 
 static void what_is_not_known_is_null_and_no_member_is_missing(void **state)
@@ -106,7 +128,12 @@ static void what_is_not_known_is_null_and_no_member_is_missing(void **state)
 		"null},"
 		"\"extract\":{\"running\":false,\"last\":null,\"last_mono_ms\":null,\"duration_ms\":null,"
 		"\"endpoints\":null,\"names\":null,\"unresolved\":null,\"skipped\":null,\"missed\":0},"
-		"\"waiting_for\":null,\"warnings\":[],\"backends\":{\"iptables\":null,\"nft\":\"not built yet\"}}");
+		"\"waiting_for\":null,\"warnings\":[],\"surroundings\":[],\"backends\":{\"iptables\":null,\"nft\":null}"
+		","
+		"\"direct_path\":null,\"dns\":null,\"closed\":false,\"delta\":null,\"repairs\":{\"count\":0,\"last\":"
+		"null,\"at\":null,"
+		"\"at_mono_ms\":"
+		"null},\"deaths\":0,\"history\":[]}");
 }
 
 static void file_names_are_only_for_those_with_control(void **state)

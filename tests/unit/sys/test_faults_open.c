@@ -18,6 +18,7 @@
 #include "clashsup/io.h"
 #include "clashsup/ipset.h"
 #include "clashsup/lease.h"
+#include "clashsup/nft_set.h"
 #include "clashsup/scan.h"
 #include "clashsup/watch.h"
 #include "failing.h"
@@ -246,6 +247,7 @@ static void netlink_without_descriptors_or_memory_is_told(void **state)
 	struct fixture *f = *state;
 	struct ipset *s = NULL;
 	struct lease *l = NULL;
+	struct nft_set *nft = NULL;
 	struct err e = ERR_INIT;
 
 	fail_allocation(0);
@@ -254,21 +256,61 @@ static void netlink_without_descriptors_or_memory_is_told(void **state)
 	fail_allocation(0);
 	assert_int_equal(lease_open(&l, 1, &e), -ENOMEM);
 	assert_true(allocations_work());
+	fail_allocation(0);
+	assert_int_equal(nft_set_open(&nft, &e), -ENOMEM);
+	assert_true(allocations_work());
 	fail_descriptors(true);
 	assert_int_equal(ipset_open(&s, &e), -EMFILE);
 	assert_string_equal(e.msg, "open ipset: Too many open files");
 	assert_int_equal(lease_open(&l, 1, &e), -EMFILE);
 	assert_string_equal(e.msg, "open lease: Too many open files");
+	assert_int_equal(nft_set_open(&nft, &e), -EMFILE);
+	assert_string_equal(e.msg, "open nft sets: Too many open files");
 	fail_descriptors(false);
 	assert_null(s);
 	assert_null(l);
+	assert_null(nft);
 	assert_int_equal(descriptors(), f->open_before);
+}
+
+/* The lease itself needs nothing new; only the listing of connections has a socket of its own. */
+static void without_descriptors_the_lease_works_and_connections_are_told_to_be_left(void **state)
+{
+	const bool both[] = { true, true };
+	struct err e = ERR_INIT;
+	struct lease *l = NULL;
+	struct nft_set *nft = NULL;
+	struct addr a = { .family = IP_V4, .bytes = { 10, 0, 0, 1 } };
+	void *namespace;
+	(void)state;
+
+	netns_enter(&namespace);
+	NEED_NETNS(&namespace);
+	assert_true(sh("nft 'add table inet clashsup; add set inet clashsup clash_lease { typeof meta nfproto; flags "
+		       "timeout; }; add set inet clashsup servers { type ipv4_addr; }'"));
+	assert_int_equal(lease_open(&l, 1, &e), 0);
+	assert_int_equal(nft_set_open(&nft, &e), 0);
+	fail_descriptors(true);
+	fail_allocations_after(0);
+	assert_int_equal(lease_refresh(l, FW_NFT, both, &e), 0);
+	assert_int_equal(lease_off(l, FW_NFT, &e), 0);
+	assert_int_equal(lease_forget_flows(l, &e), 0);
+	assert_int_equal(nft_set_change(nft, "servers", &a, 1, NULL, 0, &e), -ENOMEM);
+	assert_true(allocations_work());
+	assert_int_equal(lease_forget_dns(l, &e), -EMFILE);
+	fail_descriptors(false);
+	assert_int_equal(lease_forget_dns(l, &e), 0);
+	assert_int_equal(nft_set_change(nft, "servers", &a, 1, NULL, 0, &e), 0);
+	nft_set_close(nft);
+	lease_close(l);
+	assert_true(sh("nft delete table inet clashsup"));
 }
 
 static void a_set_that_cannot_be_changed_keeps_what_it_has(void **state)
 {
 	struct ipset *s = NULL;
 	struct addr a, b;
+	struct addr_net net;
 	struct err e = ERR_INIT;
 	void *namespace;
 	size_t n = 0;
@@ -278,11 +320,16 @@ static void a_set_that_cannot_be_changed_keeps_what_it_has(void **state)
 	NEED_NETNS(&namespace);
 	addr_parse("45.0.0.1", &a);
 	addr_parse("45.0.0.2", &b);
+	addr_net_parse("45.0.0.4", &net);
 	assert_int_equal(ipset_open(&s, &e), 0);
 	assert_int_equal(ipset_create(s, "faults", "hash:ip family inet", &e), 0);
 	assert_int_equal(ipset_change(s, "faults", &a, 1, NULL, 0, &e), 0);
 	fail_descriptors(true);
 	assert_true(ipset_change(s, "faults", &b, 1, &a, 1, &e) < 0);
+	assert_non_null(strstr(e.msg, "change set faults"));
+	assert_true(ipset_add_elements(s, "faults", (const char *const[]){ "45.0.0.3" }, 1, &e) < 0);
+	assert_non_null(strstr(e.msg, "add to set faults"));
+	assert_true(ipset_replace_nets(s, "faults", &net, 1, &e) < 0);
 	assert_non_null(strstr(e.msg, "change set faults"));
 	assert_true(ipset_create(s, "another", "hash:ip family inet", &e) < 0);
 	assert_int_equal(ipset_exists(s, "faults", &n, &e), 1); /* by a socket that is open */
@@ -308,6 +355,7 @@ int main(void)
 		CASE(a_request_without_memory_costs_its_client_alone),
 		CASE(netlink_without_descriptors_or_memory_is_told),
 		CASE(a_set_that_cannot_be_changed_keeps_what_it_has),
+		CASE(without_descriptors_the_lease_works_and_connections_are_told_to_be_left),
 	};
 	cJSON_Hooks hooks = { malloc, free };
 

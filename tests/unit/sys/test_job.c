@@ -56,18 +56,23 @@ static void loop_for(struct ev_loop *loop, const int *flag, double seconds)
 	ev_timer_stop(loop, &limit);
 }
 
-static void run_input(struct ended *ended, struct reaper *r, const char *script, const char *input, size_t len,
-		      int64_t deadline_ms)
+static void run_spec(struct ended *ended, struct reaper *r, const char *script, struct job_spec spec)
 {
 	const char *const argv[] = { "sh", "-c", script, NULL };
-	const struct job_spec spec = { .argv = argv, .input = input, .input_len = len, .deadline_ms = deadline_ms };
 	struct err e = ERR_INIT;
 
+	spec.argv = argv;
 	memset(ended, 0, sizeof(*ended));
 	if (job_start(&ended->job, r, &spec, on_done, ended, &e) < 0)
 		fail_msg("%s", e.msg);
 	loop_for(r->loop, &ended->times, 20.);
 	assert_int_equal(ended->times, 1);
+}
+
+static void run_input(struct ended *ended, struct reaper *r, const char *script, const char *input, size_t len,
+		      int64_t deadline_ms)
+{
+	run_spec(ended, r, script, (struct job_spec){ .input = input, .input_len = len, .deadline_ms = deadline_ms });
 }
 
 static void run(struct ended *ended, struct reaper *r, const char *script, int64_t deadline_ms)
@@ -142,6 +147,24 @@ static void output_beyond_the_maximum_is_read_and_dropped(void **state)
 	assert_int_equal(WEXITSTATUS(ended.result.status), 3);
 	assert_int_equal(ended.result.output_len, JOB_OUTPUT_MAX);
 	assert_int_equal(strlen(ended.result.output), JOB_OUTPUT_MAX);
+	assert_true(ended.result.output_cut);
+	end(&ended);
+}
+
+static void the_maximum_can_be_chosen_and_a_cut_is_told(void **state)
+{
+	const struct job_spec spec = { .deadline_ms = 10000, .output_max = 1000000 };
+	struct ended ended;
+
+	run_spec(&ended, *state, "head -c 1000000 /dev/zero | tr '\\0' x", spec);
+	assert_true(ended.ok);
+	assert_int_equal(ended.result.output_len, 1000000);
+	assert_false(ended.result.output_cut);
+	end(&ended);
+	run_spec(&ended, *state, "head -c 1000001 /dev/zero | tr '\\0' x", spec);
+	assert_true(ended.ok);
+	assert_int_equal(ended.result.output_len, 1000000);
+	assert_true(ended.result.output_cut);
 	end(&ended);
 }
 
@@ -247,6 +270,7 @@ int main(void)
 		cmocka_unit_test(a_large_input_reaches_a_program_that_answers_as_it_reads),
 		cmocka_unit_test(an_empty_input_and_no_input_both_read_as_the_end),
 		cmocka_unit_test(a_program_that_does_not_read_its_input_ends_all_the_same),
+		cmocka_unit_test(the_maximum_can_be_chosen_and_a_cut_is_told),
 		cmocka_unit_test(output_beyond_the_maximum_is_read_and_dropped),
 		cmocka_unit_test(the_reason_has_the_first_line),
 		cmocka_unit_test(a_missing_program_is_127_with_the_reason),

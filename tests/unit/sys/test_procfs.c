@@ -1,9 +1,15 @@
 /* procfs: what tells an exec, an exit and a process of another time. */
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -74,11 +80,34 @@ static void a_zombie_and_nobody_are_exiting_a_sleeper_is_not(void **state)
 	assert_true(procfs_stat(pid, PROCFS_START_TIME) == 0);
 }
 
+static void a_tun_that_is_held_is_found_by_its_name(void **state)
+{
+	struct ifreq want = { .ifr_flags = IFF_TUN | IFF_NO_PI, .ifr_name = "cs-tun0" };
+	char name[PROCFS_IFACE];
+	int fd = -1;
+	(void)state;
+
+	assert_false(procfs_tun(getpid(), name));
+	assert_string_equal(name, "");
+	if (geteuid() != 0 || unshare(CLONE_NEWNET) < 0 || (fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC)) < 0) {
+		print_message("SKIP: needs root and /dev/net/tun\n");
+		skip();
+	}
+	assert_false(procfs_tun(getpid(), name));
+	assert_int_equal(ioctl(fd, TUNSETIFF, &want), 0);
+	assert_true(procfs_tun(getpid(), name));
+	assert_string_equal(name, "cs-tun0");
+	close(fd);
+	assert_false(procfs_tun(getpid(), name));
+	assert_false(procfs_tun(INT_MAX, name));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_exec_keeps_the_start_time_and_moves_the_stack),
 		cmocka_unit_test(a_zombie_and_nobody_are_exiting_a_sleeper_is_not),
+		cmocka_unit_test(a_tun_that_is_held_is_found_by_its_name),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,6 +21,7 @@
 #include <cmocka.h>
 
 #include "clashsup/io.h"
+#include "clashsup/oom.h"
 #include "clashsup/proc.h"
 #include "clashsup/sandbox.h"
 #include "with_reaper.h"
@@ -324,6 +325,126 @@ static void without_setpcap_a_root_mihomo_still_dies_with_its_parent(void **stat
 	assert_int_equal(caps_of(&seen, "CapPrm") & NET_CAPS, NET_CAPS);
 }
 
+/* ---- attributes ---- */
+
+#define PLAIN .umask = 022, .nice = ATTR_INHERIT, .oom_score_adj = ATTR_INHERIT
+
+static int look_with(struct seen *seen, struct reaper *r, const struct attributes *attr)
+{
+	const struct sandbox_ids ids = { .uid = 0, .gid = GID, .as_root = true, .attr = attr };
+
+	need_root();
+	return look(seen, r, sandbox_mihomo, &ids, NULL);
+}
+
+static void supplementary_groups_come_behind_its_own(void **state)
+{
+	const struct attributes attr = { PLAIN, .groups = { { 5, 20 }, 2 } };
+	struct seen seen;
+
+	assert_int_equal(look_with(&seen, *state, &attr), 0);
+	assert_has(&seen, "Groups:\t5 20 7893 \n");
+	assert_has(&seen, "Gid:\t7893\t7893\t7893\t7893\n");
+}
+
+static void limits_are_set_and_the_others_are_ours(void **state)
+{
+	struct attributes attr = { PLAIN };
+	struct seen seen;
+	struct rlimit own;
+	char line[96];
+
+	attr.limits.of[RLIMIT_CORE] = (struct attr_limit){ true, 0, 0 };
+	attr.limits.of[RLIMIT_FSIZE] = (struct attr_limit){ true, 4096, ATTR_UNLIMITED };
+	assert_int_equal(look_with(&seen, *state, &attr), 0);
+	assert_has(&seen, "limit core 0 0\n");
+	assert_has(&seen, "limit fsize 4096 18446744073709551615\n");
+	assert_int_equal(getrlimit(RLIMIT_AS, &own), 0);
+	snprintf(line, sizeof(line), "limit as %llu %llu\n", (unsigned long long)own.rlim_cur,
+		 (unsigned long long)own.rlim_max);
+	assert_has(&seen, line);
+}
+
+static int mihomo_that_may_not_raise(const void *arg, pid_t parent)
+{
+	const struct rlimit low = { 4096, 8192 };
+
+	lose(BIT(CAP_SYS_RESOURCE) | BIT(CAP_SYS_NICE));
+	return setrlimit(RLIMIT_FSIZE, &low) < 0 ? -1 : sandbox_mihomo(arg, parent);
+}
+
+static void what_may_not_be_raised_is_told_and_goes_as_far_as_it_may(void **state)
+{
+	struct attributes attr = { PLAIN };
+	const struct sandbox_ids ids = { .uid = 0, .gid = GID, .as_root = true, .attr = &attr };
+	struct seen seen;
+
+	need_root();
+	attr.nice = -5;
+	attr.limits.of[RLIMIT_FSIZE] = (struct attr_limit){ true, ATTR_UNLIMITED, ATTR_UNLIMITED };
+	assert_int_equal(look(&seen, *state, mihomo_that_may_not_raise, &ids, NULL), 0);
+	assert_has(&seen, "cannot raise the limit fsize: Operation not permitted; going on without\n");
+	assert_has(&seen, "limit fsize 8192 8192\n");
+	assert_has(&seen, "cannot set nice: Permission denied; going on without\n");
+}
+
+static void umask_nice_and_oom_score_are_as_told(void **state)
+{
+	const struct attributes attr = { .umask = 077, .nice = 7, .oom_score_adj = 250 };
+	struct seen seen;
+
+	assert_int_equal(look_with(&seen, *state, &attr), 0);
+	assert_has(&seen, "Umask:\t0077\n");
+	assert_has(&seen, "nice 7\n");
+	assert_has(&seen, "oom_score_adj 250\n");
+}
+
+static void without_attributes_umask_is_022_and_the_rest_ours(void **state)
+{
+	struct seen seen;
+
+	assert_int_equal(look_with(&seen, *state, NULL), 0);
+	assert_has(&seen, "Umask:\t0022\n");
+	assert_has(&seen, "nice 0\n");
+	assert_has(&seen, "NoNewPrivs:\t0\n");
+}
+
+static void no_new_privs_leaves_root_its_four_capabilities(void **state)
+{
+	const struct attributes attr = { PLAIN, .no_new_privs = true };
+	struct seen seen;
+
+	assert_int_equal(look_with(&seen, *state, &attr), 0);
+	assert_has(&seen, "NoNewPrivs:\t1\n");
+	assert_caps(&seen, 0, NET_CAPS | BIT(CAP_DAC_OVERRIDE), NET_CAPS | BIT(CAP_DAC_OVERRIDE), 0);
+	assert_has(&seen, "pdeathsig 9\n");
+}
+
+static void no_new_privs_leaves_another_user_its_ambient_ones(void **state)
+{
+	const struct attributes attr = { PLAIN, .no_new_privs = true };
+	const struct sandbox_ids ids = { .uid = OTHER, .gid = GID, .attr = &attr };
+	struct seen seen;
+
+	need_root();
+	assert_int_equal(look(&seen, *state, sandbox_mihomo, &ids, NULL), 0);
+	assert_has(&seen, "NoNewPrivs:\t1\n");
+	assert_caps(&seen, NET_CAPS, NET_CAPS, NET_CAPS | BIT(CAP_DAC_OVERRIDE), NET_CAPS);
+	assert_has(&seen, "pdeathsig 9\n");
+}
+
+static void a_cgroup_that_is_not_there_is_told_and_no_obstacle(void **state)
+{
+	const struct sandbox_ids ids = {
+		.uid = getuid(), .gid = getgid(), .as_root = getuid() == 0, .cgroup = "/nonexistent/cgroup"
+	};
+	struct seen seen;
+
+	assert_int_equal(look(&seen, *state, sandbox_mihomo, &ids, NULL), 0);
+	assert_has(&seen,
+		   "cannot move to the cgroup /nonexistent/cgroup: No such file or directory; going on without\n");
+}
+
 static void users_are_names_numbers_or_our_own(void **state)
 {
 	struct err e = ERR_INIT;
@@ -364,6 +485,7 @@ static int dump(const char *file)
 		printf("limit %s %llu %llu\n", limits[i].name, (unsigned long long)lim.rlim_cur,
 		       (unsigned long long)lim.rlim_max);
 	}
+	printf("nice %d\noom_score_adj %d\n", getpriority(PRIO_PROCESS, 0), oom_read());
 	prctl(PR_GET_PDEATHSIG, &sig);
 	printf("pdeathsig %d\n", sig);
 	if (file)
@@ -385,6 +507,14 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_mihomo_of_another_user_has_three_ambient_capabilities),
 		cmocka_unit_test(a_capability_that_we_lack_is_left_out),
 		cmocka_unit_test(without_setpcap_a_root_mihomo_still_dies_with_its_parent),
+		cmocka_unit_test(supplementary_groups_come_behind_its_own),
+		cmocka_unit_test(limits_are_set_and_the_others_are_ours),
+		cmocka_unit_test(what_may_not_be_raised_is_told_and_goes_as_far_as_it_may),
+		cmocka_unit_test(umask_nice_and_oom_score_are_as_told),
+		cmocka_unit_test(without_attributes_umask_is_022_and_the_rest_ours),
+		cmocka_unit_test(no_new_privs_leaves_root_its_four_capabilities),
+		cmocka_unit_test(no_new_privs_leaves_another_user_its_ambient_ones),
+		cmocka_unit_test(a_cgroup_that_is_not_there_is_told_and_no_obstacle),
 		cmocka_unit_test(users_are_names_numbers_or_our_own),
 	};
 

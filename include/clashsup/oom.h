@@ -1,0 +1,42 @@
+/*
+ * oom: the kernel's killing for want of memory: whom it takes, and whom it has
+ * taken.
+ */
+#ifndef CLASHSUP_OOM_H
+#define CLASHSUP_OOM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* ---- the score of this process (proc(5), /proc/PID/oom_score_adj); both are safe after fork ---- */
+
+#define OOM_SPARED (-900) /* ours: nearly the last; one that may never be killed could leave the kernel no choice */
+
+/* 0 where it cannot be read. */
+int oom_read(void);
+
+/* 0 or -errno: a lower one needs CAP_SYS_RESOURCE, and all need /proc. */
+int oom_write(int score);
+
+/*
+ * ---- was a SIGKILL that nobody sent the kernel's? ----
+ *
+ * By the counters of the child's control group, which count its own members alone
+ * (memory.events of version 2, memory.oom_control of version 1; kernel
+ * Documentation/admin-guide/cgroup-v2.rst), and where there is none, as in the
+ * root group, by the machine's (/proc/vmstat, oom_kill, Linux 4.13). Synchronous:
+ * three small reads.
+ */
+struct oom_watch {
+	char file[512]; /* that counts; "" = none */
+	uint64_t count;
+};
+
+/* While the process lives. */
+void oom_watch(struct oom_watch *w, pid_t pid);
+
+/* Behind its death: has the count grown? Then it is counted anew from here. */
+bool oom_happened(struct oom_watch *w);
+
+#endif
