@@ -78,7 +78,7 @@ static void adopt(struct supervisor *s, const struct config_facts *facts)
 
 static void tell(struct supervisor *s, enum announcement_kind kind, const char *reason)
 {
-	announce(s, &(const struct announcement){ .kind = kind, .reason = reason });
+	announce(s, TELL(.kind = kind, .reason = reason));
 }
 
 static void stay(struct supervisor *s, const char *why)
@@ -175,8 +175,6 @@ void adopt_file(void *ctx, const char *path)
 {
 	struct supervisor *s = ctx;
 
-	if (strcmp(path, s->config) == 0 && s->machine.life.child == CHILD_FAILED)
-		policy_restart_reset(&s->restart); /* another config, another try */
 	if (strcmp(path, s->config) == 0)
 		machine_post(&s->machine, EV_CONFIG);
 	else

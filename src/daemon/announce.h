@@ -20,7 +20,7 @@ enum announcement_kind {
 	ANNOUNCE_CRASHED,   /* the network is being taken back because Mihomo died or hangs: reason */
 	ANNOUNCE_DISARMED,  /* rules and sets are out; took_us */
 	ANNOUNCE_EXITED,    /* reaped: status, lived_ms; `by_us` when it was asked for */
-	ANNOUNCE_GIVE_UP,   /* no further start: status */
+	ANNOUNCE_GIVE_UP,   /* no further start: status, reason */
 	ANNOUNCE_RELOADED,  /* clashsup's or Mihomo's config: reason says which */
 	ANNOUNCE_REFUSED,   /* a config: reason */
 	ANNOUNCE_REEXECED,
@@ -39,6 +39,7 @@ struct announcement {
 	bool by_us;
 };
 
+#define TELL(...) (&(const struct announcement){ __VA_ARGS__ })
 void announce(struct supervisor *s, const struct announcement *a);
 
 #endif

@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "clashsup/report.h"
+
 static inline int64_t clock_us_of(clockid_t id)
 {
 	struct timespec t;
@@ -26,6 +28,11 @@ static inline int64_t clock_ms(void)
 static inline int64_t clock_wall_ms(void)
 {
 	return clock_us_of(CLOCK_REALTIME) / 1000;
+}
+
+static inline struct report_time clock_both(void)
+{
+	return (struct report_time){ clock_wall_ms(), clock_ms() };
 }
 
 #endif

@@ -89,6 +89,12 @@ void deaths_born(struct deaths *d, pid_t pid)
 	oom_watch(&d->oom, pid);
 }
 
+void deaths_tick(struct deaths *d)
+{
+	if (++d->ticks % OOM_PERIOD_S == 0)
+		oom_sample(&d->oom);
+}
+
 const struct death *deaths_add(struct deaths *d, int pid, int status, int64_t lived_ms, bool by_us)
 {
 	struct death death = { .at_ms = clock_wall_ms(),

@@ -16,6 +16,7 @@ struct deaths {
 	char path[PATH_MAX];
 	struct history history;
 	struct oom_watch oom;
+	unsigned ticks;
 	ev_timer later;
 	struct job *job;   /* the save in hand */
 	bool again;	   /* and another one behind it */
@@ -28,11 +29,12 @@ void deaths_deinit(struct deaths *d); /* a save in hand is killed: the old file 
 
 /* A process of Mihomo's lives. */
 void deaths_born(struct deaths *d, pid_t pid);
+void deaths_tick(struct deaths *d); /* each second of its life */
 
 /* `status` of waitpid(2); pid 0: it could not be started. The entry, valid until the next. */
 const struct death *deaths_add(struct deaths *d, int pid, int status, int64_t lived_ms, bool by_us);
 
-/* "was killed by the kernel for want of memory", "ended with exit status 1". */
+/* "was killed by the kernel: out of memory", "ended with exit status 1". */
 #define DEATH_TEXT 96
 const char *death_text(const struct death *d, char buf[DEATH_TEXT]);
 

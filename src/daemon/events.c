@@ -2,8 +2,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
-#include <sys/wait.h>
 
 #include "clashsup/io.h"
 #include "clashsup/log.h"
@@ -12,19 +10,14 @@
 #include "daemon/adopt.h"
 #include "daemon/announce.h"
 #include "daemon/clock.h"
+#include "daemon/restart.h"
 #include "daemon/supervisor.h"
 
 #define RECHECK_TICKS 30 /* a config that waits for something outside (a download) is tried again */
 #define RETRY_MAX_MS 5000
 #define FAREWELL_MS 10
 #define FAREWELLS 100
-#define NO_START_STATUS (126 << 8) /* as of waitpid(2): what a shell says of what cannot be executed */
-#define GIVE_UP_MS 2500		   /* beyond stop_timeout: a clean stop that cannot finish ends all the same */
-
-static struct report_time now(void)
-{
-	return (struct report_time){ clock_wall_ms(), clock_ms() };
-}
+#define GIVE_UP_MS 2500 /* beyond stop_timeout: a clean stop that cannot finish ends all the same */
 
 static void after(struct supervisor *s, ev_timer *t, int64_t ms)
 {
@@ -32,8 +25,6 @@ static void after(struct supervisor *s, ev_timer *t, int64_t ms)
 	ev_timer_set(t, (double)ms / 1000.0, 0.0);
 	ev_timer_start(s->loop, t);
 }
-
-#define TELL(...) (&(const struct announcement){ __VA_ARGS__ })
 
 /* ---- effects ---- */
 
@@ -116,7 +107,7 @@ static void run_action(void *ctx, enum lifecycle_action action)
 	case ACT_SPAWN:
 		s->reload.core = false;
 		s->starts++;
-		s->child_since = now();
+		s->child_since = clock_both();
 		mihomo_start(&s->mihomo); /* ahead of the helpers: each fork is a millisecond */
 		if (s->machine.life.tproxy)
 			servers_extract(&s->servers, SERVERS_START);
@@ -172,18 +163,12 @@ static void shut_down_when_clean(struct supervisor *s)
 		finish_shutdown(s);
 }
 
-static void went_down(struct supervisor *s, const struct announcement *a)
-{
-	s->down = true;
-	announce(s, a);
-}
-
 static void moved(void *ctx, const struct lifecycle *from, const struct lifecycle *to, enum lifecycle_event event)
 {
 	struct supervisor *s = ctx;
 
 	if (from->child != to->child || from->net != to->net)
-		s->since = now();
+		s->since = clock_both();
 	if (from->child != CHILD_READY && to->child == CHILD_READY)
 		health_anew(&s->health);
 	if (!lifecycle_has_process(to->child))
@@ -193,8 +178,7 @@ static void moved(void *ctx, const struct lifecycle *from, const struct lifecycl
 			     event == EV_EXIT_GIVE_UP;
 	narrate_move(from, to, event);
 	announce(s, TELL(.kind = ANNOUNCE_MOVED, .from = from, .event = event));
-	if (event == EV_HANG && from->child == CHILD_READY)
-		went_down(s, TELL(.kind = ANNOUNCE_CRASHED, .reason = "Mihomo does not answer"));
+	restart_moved(s, from, to, event);
 	if (event == EV_REMOVED)
 		s->retries = 0;
 	if (to->net == NET_DIRECT)
@@ -204,56 +188,6 @@ static void moved(void *ctx, const struct lifecycle *from, const struct lifecycl
 }
 
 /* ---- events ---- */
-
-/* So many deaths in a row that the user wants no further start. */
-static bool gives_up(struct supervisor *s, int status)
-{
-	const struct settings *set = s->settings;
-
-	if (set->restart.give_up == GIVE_UP_NEVER || s->restart.deaths < set->restart.give_up_after)
-		return false;
-	log_error(LOG_MONITOR, "Mihomo has died %u times in a row, giving up: %s", s->restart.deaths,
-		  set->restart.give_up == GIVE_UP_EXIT ? "clashsup ends, too" : "see `clashsup start`");
-	machine_post(&s->machine, EV_EXIT_GIVE_UP);
-	announce(s, TELL(.kind = ANNOUNCE_GIVE_UP, .status = status));
-	if (set->restart.give_up == GIVE_UP_EXIT) {
-		s->exit_code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-		supervisor_shutdown(s);
-	}
-	return true;
-}
-
-static void on_exited(struct supervisor *s)
-{
-	enum child_state state = s->machine.life.child;
-	bool asked = state == CHILD_STOPPING || state == CHILD_RESTARTING;
-	const struct death *death = NULL;
-	char how[DEATH_TEXT];
-	uint32_t chance = 0;
-
-	if (s->mihomo.lived_ms || !asked) {
-		s->exited = true;
-		s->exit_status = s->mihomo.last_status;
-		s->exit_at = now();
-		death = deaths_add(&s->deaths, s->mihomo.group, s->exit_status, s->mihomo.lived_ms, asked);
-		announce(s, TELL(.kind = ANNOUNCE_EXITED, .status = s->exit_status, .lived_ms = s->mihomo.lived_ms,
-				 .by_us = asked));
-	}
-	if (asked) {
-		machine_post(&s->machine, EV_EXIT_AGAIN);
-		return;
-	}
-	if (getrandom(&chance, sizeof(chance), GRND_NONBLOCK) < 0)
-		chance = (uint32_t)clock_us();
-	s->backoff_ms = policy_death(&s->restart, s->mihomo.lived_ms, chance);
-	if (death)
-		went_down(s, TELL(.kind = ANNOUNCE_CRASHED, .reason = death_text(death, how), .status = s->exit_status,
-				  .lived_ms = death->lived_ms));
-	if (!gives_up(s, s->exit_status))
-		machine_post(&s->machine, s->backoff_ms ? EV_EXIT_BACKOFF : EV_EXIT_AGAIN);
-	if (death)
-		narrate_exit(death);
-}
 
 static void on_mihomo(void *ctx, enum mihomo_event event)
 {
@@ -281,16 +215,10 @@ static void on_mihomo(void *ctx, enum mihomo_event event)
 		machine_post(&s->machine, EV_DYING);
 		break;
 	case MIHOMO_EXITED:
-		on_exited(s);
+		restart_exited(s);
 		break;
 	case MIHOMO_NO_START:
-		deaths_add(&s->deaths, 0, NO_START_STATUS, 0, false);
-		s->backoff_ms = policy_death(&s->restart, 0, 0);
-		if (gives_up(s, NO_START_STATUS))
-			break;
-		if (!s->backoff_ms)
-			s->backoff_ms = s->settings->restart.backoff_min_ms;
-		machine_post(&s->machine, EV_EXIT_BACKOFF);
+		restart_no_start(s);
 		break;
 	}
 }
@@ -454,6 +382,8 @@ static void on_tick(struct ev_loop *loop, ev_timer *w, int revents)
 	service_look(s);
 	lines_tick(&s->lines);
 	logfile_tick(&s->logfile);
+	if (s->mihomo.proc.pid)
+		deaths_tick(&s->deaths);
 	if (s->machine.life.child == CHILD_READY)
 		mihomo_still_there(&s->mihomo);
 	if (net_keep(&s->net, &e) < 0) {

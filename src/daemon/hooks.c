@@ -197,6 +197,13 @@ static void go_on(struct hooks *h)
 	}
 }
 
+static void on_soon(struct ev_loop *loop, ev_timer *w, int revents)
+{
+	(void)loop;
+	(void)revents;
+	go_on(w->data);
+}
+
 /* ---- from outside ---- */
 
 void hooks_run(struct hooks *h, const struct hook_event *event)
@@ -213,7 +220,7 @@ void hooks_run(struct hooks *h, const struct hook_event *event)
 	}
 	h->queue[(h->first + h->waiting) % HOOKS_WAITING] = *event;
 	h->waiting++;
-	go_on(h);
+	ev_timer_start(h->reaper->loop, &h->soon);
 }
 
 bool hooks_busy(const struct hooks *h)
@@ -224,6 +231,8 @@ bool hooks_busy(const struct hooks *h)
 void hooks_init(struct hooks *h, struct reaper *reaper, const struct settings *settings)
 {
 	*h = (struct hooks){ .reaper = reaper, .settings = settings };
+	ev_timer_init(&h->soon, on_soon, 0.0, 0.0);
+	h->soon.data = h;
 }
 
 void hooks_deinit(struct hooks *h)
@@ -232,6 +241,7 @@ void hooks_deinit(struct hooks *h)
 		return;
 	if (h->waiting)
 		log_warn(LOG_HOOK, "hooks of %u events do not end, leaving them", h->waiting);
+	ev_timer_stop(h->reaper->loop, &h->soon);
 	job_abandon(h->job);
 	h->job = NULL;
 	forget_files(h);

@@ -8,6 +8,7 @@
 #ifndef DAEMON_HOOKS_H
 #define DAEMON_HOOKS_H
 
+#include <ev.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -36,12 +37,14 @@ struct hooks {
 	char *files[HOOKS_FILES]; /* of the event in hand, names; owned */
 	unsigned n_files, next_file;
 	struct job *job;
+	ev_timer soon;		 /* what is done about an event comes first: a fork is a millisecond */
 	char told[NAME_MAX + 1]; /* the file whose rights were complained about last */
 };
 
 void hooks_init(struct hooks *h, struct reaper *reaper, const struct settings *settings);
 void hooks_deinit(struct hooks *h); /* kills what runs */
 
+/* From the next turn of the loop on. */
 void hooks_run(struct hooks *h, const struct hook_event *event);
 
 bool hooks_busy(const struct hooks *h);

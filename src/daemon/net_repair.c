@@ -105,7 +105,7 @@ static void remember(struct net *n, const char *what, const char *how)
 	struct net_repair *r = &n->repair;
 
 	snprintf(r->last, sizeof(r->last), "%s: %s", what, how);
-	r->at = (struct report_time){ clock_wall_ms(), clock_ms() };
+	r->at = clock_both();
 }
 
 /* Gives way for a while: the network goes direct, and what was tried is tried again later. */

@@ -98,7 +98,7 @@ static int refuse(struct supervisor *s, const struct problems *p, char did[RELOA
 		append(did, RELOAD_TEXT, " (and %u more, see the log)", p->n - 1);
 	snprintf(s->reload.warning, sizeof(s->reload.warning), "%.*s", REPORT_TEXT - 1, did);
 	log_error(LOG_CLASH, "the settings in force stay");
-	announce(s, &(const struct announcement){ .kind = ANNOUNCE_REFUSED, .reason = s->reload.warning });
+	announce(s, TELL(.kind = ANNOUNCE_REFUSED, .reason = s->reload.warning));
 	return -EINVAL;
 }
 
@@ -357,7 +357,7 @@ int reload_now(struct supervisor *s, char did[RELOAD_TEXT])
 	}
 	supervisor_set_mode(s, mode == MODE_TPROXY);
 	if (c.names[0])
-		announce(s, &(const struct announcement){ .kind = ANNOUNCE_RELOADED, .reason = did });
+		announce(s, TELL(.kind = ANNOUNCE_RELOADED, .reason = did));
 	if (check)
 		machine_post(&s->machine, EV_CONFIG);
 	return 0;

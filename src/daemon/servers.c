@@ -15,11 +15,6 @@
 #define PAUSE_FACTOR 20
 #define PATIENCE_MS 300 /* the rules wait so long at most for literals that are being read */
 
-static struct report_time now(void)
-{
-	return (struct report_time){ clock_wall_ms(), clock_ms() };
-}
-
 size_t servers_known(const struct servers *s)
 {
 	return ledger_count(s->ledger, IP_V4) + ledger_count(s->ledger, IP_V6);
@@ -83,7 +78,7 @@ static void on_flush(struct ev_loop *loop, ev_timer *w, int revents)
 			finish_run(s);
 	}
 	if (changes_flush(&s->changes, s->change, s->ctx))
-		s->updated = now();
+		s->updated = clock_both();
 	if (s->feeding || s->sweeping || changes_left(&s->changes)) {
 		queue_start(s);
 		return;
@@ -359,7 +354,7 @@ static void finish_run(struct servers *s)
 	} else {
 		owe(s);
 	}
-	s->last = now();
+	s->last = clock_both();
 	s->duration_ms = s->last.mono_ms - s->began_ms;
 	s->next = SERVERS_NO_RUN;
 	notes_end(&s->notes);

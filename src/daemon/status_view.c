@@ -4,6 +4,7 @@
 #include <string.h>
 
 #define LABEL_WIDTH 12
+#define DEATHS_SHOWN 3
 #define GOOD "\033[32m"
 #define UNSETTLED "\033[33m"
 #define BAD "\033[31m"
@@ -153,27 +154,62 @@ static void view_mihomo(const struct view *v, const cJSON *s)
 	fputc('\n', v->out);
 }
 
-static void view_last_exit(const struct view *v, const cJSON *s)
+/* `death` is its place in the history, which knows more. */
+static void put_end(const struct view *v, const cJSON *end, const cJSON *death)
 {
-	const cJSON *last = member(member(s, "mihomo"), "last_exit");
-	int64_t code = number(last, "code"), sig = number(last, "signal");
+	bool asked = cJSON_IsTrue(member(death, "by_us"));
+	int64_t code = number(end, "code"), sig = number(end, "signal");
 	const char *words = sig > 0 && sig < 65 ? strsignal((int)sig) : "";
 
-	if (!cJSON_IsObject(last))
-		return;
-	label(v, "last exit");
-	if (cJSON_IsTrue(member(cJSON_GetArrayItem(member(s, "history"), 0), "oom")))
+	if (cJSON_IsTrue(member(death, "oom")))
 		fputs("killed by the kernel: out of memory", v->out);
 	else if (sig != INT64_MIN)
 		fprintf(v->out, "killed by signal %" PRId64 "%s%s", sig, *words ? ": " : "", words);
 	else if (code == 0)
-		fputs("ended by itself, without an error", v->out);
+		fputs(asked ? "ended as asked" : "ended by itself, without an error", v->out);
 	else if (code != INT64_MIN)
 		fprintf(v->out, "failed with code %" PRId64, code);
 	else
 		fputs("unknown", v->out);
+}
+
+static void view_last_exit(const struct view *v, const cJSON *s)
+{
+	const cJSON *last = member(member(s, "mihomo"), "last_exit");
+
+	if (!cJSON_IsObject(last))
+		return;
+	label(v, "last exit");
+	put_end(v, last, cJSON_GetArrayItem(member(s, "history"), 0));
 	put_age(v, last, "at_mono_ms", ", ", " ago");
 	fputc('\n', v->out);
+}
+
+static void view_death(const struct view *v, const cJSON *death)
+{
+	put(v, text(death, "at") ? text(death, "at") : "at an unknown time");
+	fputs("  ", v->out);
+	if (cJSON_IsNull(member(death, "pid"))) {
+		fputs("could not be started\n", v->out);
+		return;
+	}
+	put_end(v, death, death);
+	if (number(death, "lived_ms") != INT64_MIN) {
+		fputs(" after ", v->out);
+		put_span(v, number(death, "lived_ms"));
+	}
+	fputc('\n', v->out);
+}
+
+/* The latest ones, also of former supervisors. */
+static void view_deaths(const struct view *v, const cJSON *s)
+{
+	const cJSON *death = cJSON_GetArrayItem(member(s, "history"), 0);
+
+	for (int n = 0; n < DEATHS_SHOWN && death; n++, death = death->next) {
+		label(v, n ? "" : "deaths");
+		view_death(v, death);
+	}
 }
 
 static void view_probe(const struct view *v, const cJSON *s)
@@ -333,6 +369,7 @@ void status_view(const cJSON *status, bool colour, int64_t mono_now_ms, FILE *ou
 	view_state(&v, status);
 	view_mihomo(&v, status);
 	view_last_exit(&v, status);
+	view_deaths(&v, status);
 	view_probe(&v, status);
 	view_tproxy(&v, status);
 	view_network(&v, status);

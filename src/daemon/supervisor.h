@@ -76,6 +76,7 @@ struct supervisor {
 	unsigned farewells; /* looks at whether all is on the disk */
 	unsigned retries;
 	int64_t backoff_ms;
+	int death_status; /* as of waitpid(2), of the latest death or failed start */
 	int64_t sign_us; /* when the thing that is being acted on was first known */
 	bool crashed;	 /* the disarm in hand is due to a death */
 	bool recovering; /* the next arming is not the first */

@@ -78,7 +78,7 @@ static bool find_group(struct oom_watch *w, char *line)
 	return read_count(w->file, &w->count);
 }
 
-void oom_watch(struct oom_watch *w, pid_t pid)
+static void find_file(struct oom_watch *w, pid_t pid)
 {
 	cleanup_free char *text = NULL;
 	char path[64], *rest, *line;
@@ -96,9 +96,24 @@ void oom_watch(struct oom_watch *w, pid_t pid)
 		w->file[0] = '\0';
 }
 
+void oom_watch(struct oom_watch *w, pid_t pid)
+{
+	find_file(w, pid);
+	w->before = w->count;
+}
+
+void oom_sample(struct oom_watch *w)
+{
+	w->before = w->count;
+	if (w->file[0] && !read_count(w->file, &w->count))
+		w->count = UINT64_MAX;
+}
+
 bool oom_happened(struct oom_watch *w)
 {
-	uint64_t before = w->count;
+	uint64_t before = w->before;
 
-	return w->file[0] && read_count(w->file, &w->count) && w->count > before;
+	oom_sample(w);
+	w->before = w->count;
+	return w->file[0] && w->count != UINT64_MAX && w->count > before;
 }

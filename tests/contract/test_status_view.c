@@ -134,6 +134,29 @@ static void a_waiting_one_looks_like_this(void **state)
 				  "waiting for /etc/clash/config.yaml:3: wrong\n");
 }
 
+static void the_three_latest_deaths_are_shown(void **state)
+{
+	static const struct history history = {
+		.list = { { .at_ms = 1, .pid = 1, .code = 7 },
+			  { .at_ms = 1700000000009, .lived_ms = 3723000, .pid = 40, .code = 0, .by_us = true },
+			  { .code = 126 },
+			  { .at_ms = 1700000000123, .lived_ms = 70, .pid = 41, .code = -1, .signal = 9, .oom = true } },
+		.count = 4,
+	};
+	struct report r = armed();
+	cleanup_free char *text = NULL;
+	(void)state;
+
+	r.mihomo.history = &history;
+	text = view_of(&r, false);
+	assert_non_null(strstr(text,
+			       "\nlast exit   killed by the kernel: out of memory, 5m 4s ago\n"
+			       "deaths      2023-11-14T22:13:20.123Z  killed by the kernel: out of memory after 0s\n"
+			       "            at an unknown time  could not be started\n"
+			       "            2023-11-14T22:13:20.009Z  ended as asked after 1h 2m\n"
+			       "probe "));
+}
+
 static void colours_are_only_there_when_wanted(void **state)
 {
 	struct report r = armed();
@@ -372,6 +395,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_armed_supervisor_looks_like_this),
 		cmocka_unit_test(a_waiting_one_looks_like_this),
+		cmocka_unit_test(the_three_latest_deaths_are_shown),
 		cmocka_unit_test(colours_are_only_there_when_wanted),
 		cmocka_unit_test(an_answer_with_members_missing_or_of_other_types_is_shown_as_unknown),
 		cmocka_unit_test(nothing_in_an_answer_can_steer_the_terminal),

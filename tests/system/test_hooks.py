@@ -1,6 +1,7 @@
 """Programs of the user's, run at turns of the life (behaviour 48 of facts about PID 1)."""
 
 import os
+import re
 import signal
 import time
 
@@ -72,6 +73,19 @@ class Hooks(RestartCase):
         self.hooked({"restart": {**FAST, "give_up": "stay", "give_up_after": "2"}}, script="exit 3", wait="failed")
         told = self.wait_lines(3)
         self.assertIn("a give-up event=give-up state=failed code=3 signal=", told[-1])
+        self.assertIn("reason=Mihomo has died 2 times in a row", told[-1])
+
+    def test_mihomos_next_start_is_forked_before_the_hook_of_its_death(self):
+        self.hook("a", TELL.replace("event=", "self=$$ event=", 1))
+        sup = self.hooked()
+        self.wait_lines(1)
+        sup.kill_mihomo()
+        told = self.wait_lines(5)
+        hook = int(re.search(r"crashed self=(\d+)", told[1]).group(1))
+        mihomo = int(re.search(r"pid=(\d+)", told[4]).group(1))
+        with open("/proc/sys/kernel/pid_max", encoding="ascii") as f:
+            most = int(f.read())
+        self.assertLess((hook - mihomo) % most, most // 2, "pids are given in their order")
 
     def test_the_disarming_of_a_clean_stop_is_told_and_waited_for(self):
         self.hook("a", TELL.replace("echo", "sleep 0.3; echo", 1))

@@ -8,7 +8,7 @@ import subprocess
 import time
 
 from house import wait_for
-from test_restart import RestartCase
+from test_restart import FAST, RestartCase
 
 
 class Following:
@@ -230,6 +230,25 @@ class Events(RestartCase):
         times = [e["mono_ms"] for e in events]
         self.assertEqual(times, sorted(times))
         self.assertTrue(all(e["at"] for e in events))
+
+    def test_giving_up_stands_behind_the_death_and_the_state_with_its_reason(self):
+        conf = {"restart": {**FAST, "give_up": "stay", "give_up_after": "2"}}
+        sup = self.core("exit 3", conf=conf, wait="failed")
+        self.assertGaveUp(self.events(sup), ["exited", "crashed", "moved", "give-up"], 3)
+        self.assertEqual(sup.stop(), 0)
+        sup = self.core(conf=conf)
+        pid = sup.mihomo_pid
+        with self.no_starts(sup):
+            os.kill(pid, signal.SIGKILL)
+            sup.wait_log("giving up")
+        self.assertGaveUp(self.events(sup), ["moved", "give-up"], 126)
+
+    def assertGaveUp(self, events, kinds, code):
+        end = next(n for n, e in enumerate(events) if e["event"] == "give-up") + 1
+        last = events[end - len(kinds):end]
+        self.assertEqual([e["event"] for e in last], kinds)
+        self.assertEqual(last[-2]["child"]["to"], "failed")
+        self.assertEqual((last[-1]["reason"], last[-1]["code"]), ("Mihomo has died 2 times in a row", code))
 
     def test_the_words_for_people_and_the_count(self):
         sup = self.core()

@@ -9,7 +9,10 @@ What facts ask of a supervisor, by number, and where it is shown:
   53  test_death, test_residue: SIGKILL of the supervisor
 """
 
+import contextlib
 import os
+import re
+import resource
 import signal
 import time
 import unittest
@@ -30,12 +33,23 @@ class RestartCase(HouseCase):
             with open(binary, "w", encoding="ascii") as f:
                 f.write(f'#!/bin/bash\n[ "$1" = -t ] && exec {STANDIN} "$@"\n{script}\nexec {STANDIN} "$@"\n')
             os.chmod(binary, 0o755)
+        self.core_file = binary
         conf = {**(conf or {})}
         conf["mihomo"] = {"binary": binary, **conf.get("mihomo", {})}
         sup = self.supervisor(conf=conf, files={"core": words}, **kw)
         if wait:
             sup.wait_state(wait)
         return sup
+
+    @contextlib.contextmanager
+    def no_starts(self, sup):
+        """Meanwhile its supervisor gets no new descriptor, and so cannot start it (nor answer)."""
+        limits = resource.prlimit(sup.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(sup.process.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+        try:
+            yield
+        finally:
+            resource.prlimit(sup.process.pid, resource.RLIMIT_NOFILE, limits)
 
     def deaths(self, sup, n):
         return sup.wait_status(lambda s: s["deaths"] >= n, f"{n} deaths")["history"]
@@ -138,6 +152,32 @@ class GivingUp(RestartCase):
         self.assertEqual(sup.stop(), 0)
         sup.start()
         sup.wait_status(lambda s: s["state"] == "waiting", "waiting: the test of the config fails, too")
+
+    def test_37_a_reload_that_leads_out_of_it_begins_a_new_row(self):
+        conf = {"restart": {**FAST, "give_up": "stay", "give_up_after": "3"}}
+        sup = self.core(self.DIES, conf=conf, wait="failed")
+        sup.configure({**conf, "mihomo": {"binary": self.core_file}, "tproxy": {"port": "7999"}})
+        sup.ctl("reload")
+        self.deaths(sup, 6)
+        sup.wait_state("failed")
+        self.assertEqual(sup.status()["deaths"], 6)
+
+    def test_one_that_cannot_be_started_is_tried_again_after_growing_pauses(self):
+        sup = self.core(conf={"restart": {"backoff_min": "50ms", "backoff_max": "10s"}})
+        pid = sup.mihomo_pid
+        with self.no_starts(sup):
+            os.kill(pid, signal.SIGKILL)
+            wait_for(lambda: len(sup.logged("starting Mihomo again in")) >= 8, "eight attempts", 30)
+        said = sup.logged("cannot start Mihomo|starting Mihomo again in")[:16]
+        self.assertEqual(["again" in l.text for l in said], [False, True] * 8, "never at once")
+        pauses = [float(re.search(r"in ([\d.]+) s", l.text).group(1)) for l in said[1::2]]
+        # Each is drawn between 50 ms and a ceiling that doubles: all short ones are less likely than 1 in 10,000.
+        self.assertGreaterEqual(max(pauses), 0.2, pauses)
+        for told, tried, pause in zip(said[1::2], said[2::2], pauses):
+            self.assertGreaterEqual(tried.at - told.at, pause - 0.1)
+        sup.ctl("restart")
+        status = sup.wait_state("armed")
+        self.assertEqual([d["pid"] for d in status["history"][-9:]], [None] * 8 + [pid])
 
     def test_a_stable_run_heals(self):
         sup = self.core(conf={"restart": {**FAST, "stable": "300ms", "give_up": "exit", "give_up_after": "2"}})
