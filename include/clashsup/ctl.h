@@ -84,6 +84,18 @@ typedef char *(*ctl_handler_fn)(void *ctx, const struct ctl_request *request, si
  */
 int ctl_open(struct ctl **out, struct ev_loop *loop, const char *path, int64_t group, ctl_handler_fn handler, void *ctx,
 	     struct err *e);
+
+/*
+ * For a program that is executed in our place, by its descriptors: the listener,
+ * and the clients that wait for news of a command, at most `max` of them.
+ */
+int ctl_listener(const struct ctl *c);
+size_t ctl_waiting(const struct ctl *c, enum ctl_cmd cmd, int *fds, size_t max);
+
+/* Its counterpart: as ctl_open, but listens on what is there. The descriptor is taken over, also on failure. */
+int ctl_take(struct ctl **out, struct ev_loop *loop, const char *path, int fd, int64_t group, ctl_handler_fn handler,
+	     void *ctx, struct err *e);
+
 void ctl_set_group(struct ctl *c, int64_t group); /* for those who connect from now on */
 void ctl_close(struct ctl *c);			  /* NULL-safe; unlinks the socket */
 

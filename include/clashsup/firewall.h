@@ -69,6 +69,9 @@ int firewall_sweep(struct firewall *f, enum fw_backend present, const struct fwp
 /* What of ours is there. A view counts where result->family is 0; nft gives the same one for both families. */
 int firewall_look(struct firewall *f, enum fw_backend backend, firewall_look_fn done, void *ctx, struct err *e);
 
+/* A program that was executed before us in our process may have put in CLASH_INPUT: the next operation looks. */
+void firewall_resume(struct firewall *f);
+
 /* Did the last apply of nft put CLASH_INPUT in for this family? */
 bool firewall_input_made(const struct firewall *f, enum ip_family family);
 

@@ -17,6 +17,7 @@ struct job;
 struct job_result {
 	int status; /* of waitpid(2); -1 when it could not be started */
 	bool timed_out;
+	bool input_lost;     /* it did not get all, and not because it wanted no more */
 	int64_t deadline_ms; /* as given: for job_why */
 	const char *output;  /* stdout and stderr, NUL-terminated, borrowed until done returns */
 	size_t output_len;

@@ -25,8 +25,9 @@ struct notify {
 void notify_open(struct notify *n);
 void notify_close(struct notify *n);
 
-/* Puts it back, for a program that is executed in our place. */
+/* Puts it back, for a program that is executed in our place; and takes it out again when that is refused. */
 void notify_restore(const struct notify *n);
+void notify_take_out(void);
 
 /* "READY=1", "STATUS=armed\nREADY=1", ... */
 void notify_tell(const struct notify *n, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -17,6 +17,7 @@
 #include <sys/types.h>
 
 #include "clashsup/err.h"
+#include "clashsup/loop.h"
 
 struct proc;
 
@@ -76,7 +77,7 @@ void proc_find(const char *name, char path[PROC_PATH]);
 void proc_find_in(const char *dirs, const char *name, char path[PROC_PATH]); /* `dirs` in place of PATH */
 
 struct reaper {
-	ev_io sigchld;
+	struct loop_signals sigchld;
 	ev_timer more; /* the rest, in the next turn */
 	struct proc *list;
 	struct ev_loop *loop;
@@ -90,7 +91,7 @@ struct reaper {
  * wait, since PID 1 loses what it has no handler for. SIGCHLD stays so for good.
  */
 void proc_clean_start(void);
-void proc_open_signals(void);
+void proc_open_signals(const sigset_t *read); /* but for these, which loop_signals reads; NULL = none */
 
 /* One a process. Children that are there already are reaped, too. 0 or -errno. */
 int reaper_start(struct reaper *r, struct ev_loop *loop);
@@ -110,6 +111,12 @@ void reaper_spare_no_more(struct reaper *r);
  * with the reason on the child's stderr. p->on_exit must be set.
  */
 int proc_spawn(struct reaper *r, struct proc *p, const struct proc_spec *spec, struct err *e);
+
+/*
+ * Takes over a child that the program started which was executed before this one
+ * in our process. Ahead of the loop's first turn, else it is reaped as a stranger.
+ */
+void proc_adopt(struct reaper *r, struct proc *p, pid_t pid);
 
 /* Signals one process or its group; a process that is gone is no error. */
 void proc_signal(const struct proc *p, int sig);

@@ -2,6 +2,7 @@
 #ifndef CLASHSUP_PROCFS_H
 #define CLASHSUP_PROCFS_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -34,6 +35,12 @@ int procfs_highest_fd(void);
  * what it was executed by. Lives as long as the process.
  */
 const char *procfs_program(void);
+
+/*
+ * Where that file is, as an absolute path; 0 or -errno. Of a program that was
+ * replaced since /proc says so behind the name: ask early.
+ */
+int procfs_program_path(char path[PATH_MAX]);
 
 /* The name of a tun or tap interface that the process has made and holds; false when none is seen. */
 #define PROCFS_IFACE 16

@@ -64,16 +64,33 @@ struct net_plan adopt_plan(const struct supervisor *s)
 	return plan;
 }
 
+/* Those who have to know what a config says. */
+static void spread(struct supervisor *s, bool changed)
+{
+	const struct config_facts *facts = &s->facts;
+
+	s->mihomo.port = s->around.port = facts->port;
+	s->mihomo.patch_port = facts->patch_port;
+	servers_adopt(&s->servers, facts->fake, facts->n_fake, changed);
+}
+
 /* Takes over what a good config says; the watch list stays the check's. */
 static void adopt(struct supervisor *s, const struct config_facts *facts)
 {
 	s->facts = *facts;
 	s->facts.n_watch = 0;
 	memcpy(s->home_in_force, s->home, sizeof(s->home));
-	s->mihomo.port = s->around.port = facts->port;
-	s->mihomo.patch_port = facts->patch_port;
-	servers_adopt(&s->servers, facts->fake, facts->n_fake, !facts->unchanged);
+	spread(s, !facts->unchanged);
 	watch_config(s, facts);
+}
+
+void adopt_again(struct supervisor *s)
+{
+	struct err e = ERR_INIT;
+
+	if (s->facts.port)
+		spread(s, true);
+	watch_add(s->watch, s->config, &e); /* the others follow with the next check */
 }
 
 static void tell(struct supervisor *s, enum announcement_kind kind, const char *reason)

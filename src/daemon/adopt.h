@@ -20,6 +20,9 @@ void adopt_file(void *ctx, const char *path);
 /* What an arming must know of the config in force. Borrows of it. */
 struct net_plan adopt_plan(const struct supervisor *s);
 
+/* Over a reexec: what was in force is so still; its files are watched again when it is looked at. */
+void adopt_again(struct supervisor *s);
+
 /* Is there something to look at: another file, or one that was found bad? */
 bool adopt_is_news(const struct supervisor *s);
 

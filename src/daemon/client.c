@@ -243,6 +243,7 @@ static const struct command commands[] = {
 	{ "mode", "mode", "", CTL_MODE },
 	{ "refresh", "refresh", NULL, CTL_REFRESH },
 	{ "reload", "reload", NULL, CTL_RELOAD },
+	{ "reexec", "reexec", NULL, CTL_REEXEC },
 	{ "ips", "ips", NULL, CTL_IPS },
 	{ "signal", "signal", "", CTL_SIGNAL },
 };
@@ -348,7 +349,7 @@ int client_run(const struct settings *s, const char *cmd, int argc, char **argv)
 		r = show_status(answer, how);
 	} else if (c->kind == CTL_IPS) {
 		r = show_ips(answer);
-	} else if (c->kind == CTL_RELOAD) {
+	} else if (c->kind == CTL_RELOAD || c->kind == CTL_REEXEC) {
 		puts(text_of(answer, "did"));
 	}
 	cJSON_Delete(answer);

@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +8,7 @@
 #include "clashsup/io.h"
 #include "daemon/clock.h"
 #include "daemon/commands.h"
+#include "daemon/reexec_state.h"
 #include "daemon/stream.h"
 #include "daemon/supervisor.h"
 
@@ -213,6 +215,16 @@ static char *answer_ips(const struct supervisor *s, size_t *cursor)
 	return NULL;
 }
 
+/* It listens already. */
+static int take_over(struct supervisor *s, const char *path, struct ctl **out, struct err *e)
+{
+	int fd = reexec_take_fd(s->handed->fds, "control");
+
+	if (fd < 0)
+		return err_set(e, EBADF, "the control socket was not handed over");
+	return ctl_take(out, s->loop, path, fd, s->settings->control.group, control_handle, s, e);
+}
+
 int control_open(struct supervisor *s, struct ctl **out, struct err *e)
 {
 	const char *socket = s->settings->control.socket;
@@ -220,6 +232,8 @@ int control_open(struct supervisor *s, struct ctl **out, struct err *e)
 	int r = io_path(path, sizeof(path), e, "%s%s", socket[0] ? socket : s->settings->state.run,
 			socket[0] ? "" : "/control.sock");
 
+	if (r == 0 && s->handed && !s->ctl)
+		return take_over(s, path, out, e);
 	return r < 0 ? r : ctl_open(out, s->loop, path, s->settings->control.group, control_handle, s, e);
 }
 
@@ -274,6 +288,7 @@ char *control_handle(void *ctx, const struct ctl_request *request, size_t *curso
 	case CTL_RELOAD:
 		return answer_reload(s);
 	case CTL_REEXEC:
+		return reexec_answer(s, cursor);
 	case CTL_CMDS:
 		return ctl_answer_error("unknown command");
 	}

@@ -300,7 +300,7 @@ static int visit(struct doctor *d, struct err *e)
 
 int doctor_run(const struct settings *s, bool json, FILE *out)
 {
-	struct doctor d = { .settings = s, .loop = ev_default_loop(EVFLAG_NOENV) };
+	struct doctor d = { .settings = s, .loop = loop_open() };
 	struct err e = ERR_INIT;
 
 	if (!d.loop || visit(&d, &e) < 0) {

@@ -10,6 +10,7 @@
 #include "daemon/adopt.h"
 #include "daemon/announce.h"
 #include "daemon/clock.h"
+#include "daemon/reexec_state.h"
 #include "daemon/restart.h"
 #include "daemon/supervisor.h"
 
@@ -19,7 +20,7 @@
 #define FAREWELLS 100
 #define GIVE_UP_MS 2500 /* beyond stop_timeout: a clean stop that cannot finish ends all the same */
 
-static void after(struct supervisor *s, ev_timer *t, int64_t ms)
+void events_later(struct supervisor *s, ev_timer *t, int64_t ms)
 {
 	ev_timer_stop(s->loop, t);
 	ev_timer_set(t, (double)ms / 1000.0, 0.0);
@@ -84,7 +85,7 @@ static void run_action(void *ctx, enum lifecycle_action action)
 		net_remove(&s->net);
 		break;
 	case ACT_RETRY_LATER:
-		after(s, &s->retry, s->retries < 5 ? 100 << s->retries : RETRY_MAX_MS);
+		events_later(s, &s->retry, s->retries < 5 ? 100 << s->retries : RETRY_MAX_MS);
 		s->retries++;
 		break;
 	case ACT_CANCEL_TIMERS:
@@ -122,10 +123,10 @@ static void run_action(void *ctx, enum lifecycle_action action)
 		break;
 	case ACT_BACKOFF:
 		log_info(LOG_MONITOR, "starting Mihomo again in %.1f s", (double)s->backoff_ms / 1000.0);
-		after(s, &s->backoff, s->backoff_ms);
+		events_later(s, &s->backoff, s->backoff_ms);
 		break;
 	case ACT_HANG_TIMER:
-		after(s, &s->hang, s->settings->mihomo.hang_kill_ms);
+		events_later(s, &s->hang, s->settings->mihomo.hang_kill_ms);
 		break;
 	case ACT_ARM:
 		arm(s);
@@ -144,7 +145,7 @@ static void finish_shutdown(struct supervisor *s)
 	bool saving = servers_saving(&s->servers) || deaths_saving(&s->deaths);
 
 	if ((saving || hooks_busy(&s->hooks)) && s->farewells++ < FAREWELLS) {
-		after(s, &s->farewell, FAREWELL_MS);
+		events_later(s, &s->farewell, FAREWELL_MS);
 		return;
 	}
 	net_remove_routes(&s->net);
@@ -405,22 +406,22 @@ void supervisor_shutdown(struct supervisor *s)
 	announce(s, TELL(.kind = ANNOUNCE_STOPPING));
 	s->sign_us = clock_us();
 	log_info(LOG_CLASH, "clashsup is stopping");
-	after(s, &s->give_up, s->settings->mihomo.stop_timeout_ms + GIVE_UP_MS);
+	events_later(s, &s->give_up, s->settings->mihomo.stop_timeout_ms + GIVE_UP_MS);
 	machine_post(&s->machine, EV_STOP);
 }
 
-static void on_signal(struct ev_loop *loop, ev_signal *w, int revents)
-{
-	struct supervisor *s = w->data;
-	char did[RELOAD_TEXT];
-	(void)loop;
-	(void)revents;
+static const int signal_numbers[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR2 };
 
-	if (w->signum != SIGHUP) {
+static void on_signal(void *ctx, const struct signalfd_siginfo *info)
+{
+	struct supervisor *s = ctx;
+	char did[RELOAD_TEXT];
+
+	if (info->ssi_signo == SIGUSR2)
+		reexec_start(s);
+	else if (info->ssi_signo != SIGHUP)
 		supervisor_shutdown(s);
-		return;
-	}
-	if (!s->shutting_down)
+	else if (!s->shutting_down)
 		reload_now(s, did);
 }
 
@@ -499,17 +500,15 @@ void events_wire(struct supervisor *s)
 				       .ctx = s };
 }
 
-void events_watch(struct supervisor *s)
+int events_watch(struct supervisor *s)
 {
-	static const int numbers[3] = { SIGTERM, SIGINT, SIGHUP };
 	ev_timer *timers[] = { &s->backoff, &s->hang, &s->retry, &s->give_up, &s->farewell };
+	sigset_t wanted;
 
-	for (unsigned i = 0; i < 3; i++) {
-		ev_signal_init(&s->signals[i], on_signal, numbers[i]);
-		s->signals[i].data = s;
-		ev_signal_start(s->loop, &s->signals[i]);
-	}
-	proc_open_signals();
+	sigemptyset(&wanted);
+	for (size_t i = 0; i < sizeof(signal_numbers) / sizeof(signal_numbers[0]); i++)
+		sigaddset(&wanted, signal_numbers[i]);
+	proc_open_signals(&wanted);
 	for (unsigned i = 0; i < sizeof(timers) / sizeof(timers[0]); i++) {
 		ev_timer_init(timers[i], on_timer, 0.0, 0.0);
 		timers[i]->data = s;
@@ -520,20 +519,28 @@ void events_watch(struct supervisor *s)
 	s->tick.data = s->flush_log.data = s;
 	ev_timer_start(s->loop, &s->tick);
 	ev_prepare_start(s->loop, &s->flush_log);
+	return loop_signals_start(&s->signals, s->loop, &wanted, on_signal, s);
 }
 
 int events_open(struct supervisor *s, struct err *e)
 {
+	const struct reexec_state *from = s->handed;
 	int r;
 
 	surroundings_init(&s->around);
 	r = net_init(&s->net, e);
 	if (r == 0)
-		r = mihomo_init(&s->mihomo, e);
+		r = from ? mihomo_resume(&s->mihomo, cJSON_GetObjectItemCaseSensitive(from->json, "mihomo"), from->fds,
+					 e)
+			 : mihomo_init(&s->mihomo, e);
 	if (r == 0)
 		r = check_new(&s->check, &s->check_setup, adopt_checked, s, e);
 	if (r == 0)
 		r = servers_init(&s->servers, e);
+	if (r == 0 && from)
+		r = servers_load(&s->servers, from->addresses, from->n_addresses, e);
+	else if (r == 0)
+		servers_recall(&s->servers);
 	if (r == 0)
 		r = deaths_init(&s->deaths, &s->reaper, s->settings->state.dir, e);
 	if (r == 0)

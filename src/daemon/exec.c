@@ -40,9 +40,9 @@ struct exec {
 	pid_t group; /* the child's pid, kept behind its death */
 	enum proc_place place;
 	bool owns_tty; /* its group is the terminal's foreground, in our session */
-	ev_io signals;
+	struct loop_signals signals;
 	ev_timer stop;
-	ev_check left; /* behind the child's death: is anybody left? */
+	ev_prepare left; /* behind the child's death: is anybody left? */
 	int cwd;
 	mode_t mask;
 	char **envp;	     /* with a place of our own for LISTEN_PID, or environ */
@@ -161,8 +161,9 @@ static bool asks_to_end(int sig)
 	return sig == SIGTERM || sig == SIGINT || sig == SIGQUIT;
 }
 
-static void take_signal(struct exec *x, const struct signalfd_siginfo *info)
+static void take_signal(void *ctx, const struct signalfd_siginfo *info)
 {
+	struct exec *x = ctx;
 	int sig = (int)info->ssi_signo, other;
 
 	if (sig <= 0 || sig >= EXEC_SIGNALS)
@@ -182,30 +183,13 @@ static void take_signal(struct exec *x, const struct signalfd_siginfo *info)
 		raise(SIGSTOP);
 }
 
-static void on_signals(struct ev_loop *loop, ev_io *w, int revents)
-{
-	struct signalfd_siginfo info;
-	(void)loop;
-	(void)revents;
-
-	while (io_read(w->fd, (char *)&info, sizeof(info)) == (ssize_t)sizeof(info))
-		take_signal(w->data, &info);
-}
-
 static int watch_signals(struct exec *x)
 {
 	sigset_t all;
-	int fd;
 
 	sigfillset(&all);
 	sigdelset(&all, SIGCHLD);
-	fd = signalfd(-1, &all, SFD_NONBLOCK | SFD_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	ev_io_init(&x->signals, on_signals, fd, EV_READ);
-	x->signals.data = x;
-	ev_io_start(x->loop, &x->signals);
-	return 0;
+	return loop_signals_start(&x->signals, x->loop, &all, take_signal, x);
 }
 
 /* ---- ends ---- */
@@ -238,7 +222,7 @@ static void on_stop_limit(struct ev_loop *loop, ev_timer *w, int revents)
 	kill_all(x);
 }
 
-static void on_left(struct ev_loop *loop, ev_check *w, int revents)
+static void on_left(struct ev_loop *loop, ev_prepare *w, int revents)
 {
 	struct exec *x = w->data;
 	(void)revents;
@@ -263,7 +247,7 @@ static void on_child_exit(struct proc *p, int status)
 			procfs_signal_all(PROCFS_SESSION, x->group, SIGTERM);
 	}
 	if (x->options.wait_all)
-		ev_check_start(x->loop, &x->left);
+		ev_prepare_start(x->loop, &x->left);
 	else
 		ev_break(x->loop, EVBREAK_ALL);
 }
@@ -314,7 +298,7 @@ static int set_up(struct exec *x, struct err *e)
 	x->cwd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	x->mask = umask(0);
 	umask(022);
-	x->loop = ev_default_loop(EVFLAG_NOENV);
+	x->loop = loop_open();
 	if (!x->loop)
 		return err_set(e, ENOSYS, "no event loop");
 	if (prepare_environment(x) < 0)
@@ -322,7 +306,7 @@ static int set_up(struct exec *x, struct err *e)
 	if ((r = reaper_start(&x->reaper, x->loop)) < 0)
 		return err_sys(e, -r, "cannot watch for deaths");
 	ev_timer_init(&x->stop, on_stop_limit, 0.0, 0.0);
-	ev_check_init(&x->left, on_left);
+	ev_prepare_init(&x->left, on_left);
 	x->stop.data = x->left.data = x->child.data = x;
 	x->child.on_exit = on_child_exit;
 	x->child.on_stop = on_child_stop;

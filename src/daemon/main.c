@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -32,6 +33,8 @@ static const char usage[] =
 	"  on | off | mode MODE     tproxy or mixed, until the next start\n"
 	"  signal NAME              send Mihomo a signal, such as HUP\n"
 	"  refresh                  look for server addresses now\n"
+	"  reexec                   replace clashsup by the program that is now at its path; Mihomo and the rules go "
+	"on\n"
 	"  reload                   read the configuration again, and put in force what differs\n"
 	"  ips                      the server addresses in the set\n"
 	"  logs [-f] [-n COUNT]     the latest lines of Mihomo; -f goes on with what comes\n"
@@ -140,10 +143,11 @@ static int command_run(struct settings *s, const struct command_line *c)
 		return EXIT_USAGE;
 	if (!find_source(c, &source))
 		return 1;
-	memory_keep_small();
 	log_open(STDOUT_FILENO, s->log.level);
-	if (chdir("/") < 0) /* never pin a mount */
+	if (chdir("/") < 0) { /* never pin a mount */
+		log_error(LOG_CLASH, "cannot change to the directory /: %s", strerror(errno));
 		return 1;
+	}
 	if (!dirs || dirs[0] == '\0') /* as the kernel starts PID 1; Mihomo, hooks and scripts need one, too */
 		(void)setenv("PATH", PROC_DEFAULT_DIRS, 1);
 	return supervisor_run(s, &source, ready_fd);
@@ -247,13 +251,13 @@ static const struct command {
 	const char *name;
 	int (*run)(struct settings *s, const struct command_line *c);
 } commands[] = {
-	{ "run", command_run },		{ "status", command_client },	{ "start", command_client },
-	{ "stop", command_client },	{ "restart", command_client },	{ "shutdown", command_client },
-	{ "on", command_client },	{ "off", command_client },	{ "mode", command_client },
-	{ "logs", command_client },	{ "events", command_client },	{ "refresh", command_client },
-	{ "reload", command_client },	{ "ips", command_client },	{ "check", command_check },
-	{ "rules", command_rules },	{ "extract", command_extract }, { "doctor", command_doctor },
-	{ "cleanup", command_cleanup }, { "signal", command_client },
+	{ "run", command_run },	      { "status", command_client },   { "start", command_client },
+	{ "stop", command_client },   { "restart", command_client },  { "shutdown", command_client },
+	{ "on", command_client },     { "off", command_client },      { "mode", command_client },
+	{ "logs", command_client },   { "events", command_client },   { "refresh", command_client },
+	{ "reload", command_client }, { "reexec", command_client },   { "ips", command_client },
+	{ "check", command_check },   { "rules", command_rules },     { "extract", command_extract },
+	{ "doctor", command_doctor }, { "cleanup", command_cleanup }, { "signal", command_client },
 };
 
 static int run_command(const struct command *command, const struct command_line *c)
@@ -273,9 +277,19 @@ static int run_command(const struct command *command, const struct command_line 
 	return code;
 }
 
+/* By its own executing: then the settings are those that are in force, not the file's. */
+static bool resume(int *code)
+{
+	int handed = reexec_handed();
+
+	memory_keep_small();
+	return handed >= 0 && supervisor_resume(handed, code);
+}
+
 int main(int argc, char **argv)
 {
 	struct command_line c;
+	int code;
 
 	proc_clean_start();
 	if (argc > 1 && strcmp(argv[1], "exec") == 0) /* its words are its own, -c among them */
@@ -285,7 +299,9 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	if (strcmp(c.command, "run") != 0)
-		proc_open_signals(); /* run does so when its handlers are in */
+		proc_open_signals(NULL); /* run does so when its handlers are in */
+	else if (resume(&code))
+		return code;
 	if (strcmp(c.command, "-h") == 0 || strcmp(c.command, "--help") == 0) {
 		fputs(usage, stdout);
 		return 0;
@@ -298,6 +314,8 @@ int main(int argc, char **argv)
 		return logfile_write(c.n_rest, c.rest);
 	if (strcmp(c.command, "remember") == 0)
 		return command_remember(&c);
+	if (strcmp(c.command, "resume-check") == 0)
+		return reexec_check_main();
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
 		if (strcmp(c.command, commands[i].name) == 0)
 			return run_command(&commands[i], &c);

@@ -1,15 +1,15 @@
 #include "daemon/mihomo.h"
 
+#include <cjson/cJSON.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
+#include <sys/wait.h>
 
 #include "clashsup/cgroup.h"
 #include "clashsup/environment.h"
@@ -18,274 +18,24 @@
 #include "clashsup/log.h"
 #include "clashsup/procfs.h"
 #include "daemon/clock.h"
+#include "daemon/json_get.h"
+#include "daemon/mihomo_ready.h"
+#include "daemon/reexec_state.h"
 
 #define LIFE_FD_MAX 65535 /* "above all it will ever open" without a larger table in the kernel */
-#define FAST_LOOKS 200	  /* looks 5 ms apart after a change, then one a second */
-#define SETTLE_LOOKS 40	  /* of a ready one whose API connection ended: 200 ms cover an exec */
 #define HANDLERS_MS 200	  /* its handlers come behind post-up, whose word we have */
-#define API_PORT_LOOKS 20 /* looks between two requests to open the port by the API */
 
-static const int protocols[2] = { IPPROTO_TCP, IPPROTO_UDP };
-
-static void watch_fd(struct mihomo *m, ev_io *w, int fd, void (*cb)(struct ev_loop *, ev_io *, int))
-{
-	ev_io_init(w, cb, fd, EV_READ);
-	w->data = m;
-	ev_io_start(m->loop, w);
-}
-
-/* ---- readiness ---- */
-
-static void look_soon(struct mihomo *m)
-{
-	m->looks = 0;
-	ev_timer_stop(m->loop, &m->look);
-	ev_timer_set(&m->look, 0.005, 0.005);
-	ev_timer_start(m->loop, &m->look);
-}
-
-#define MARK_UNSEEN 1 /* the kernel hides the value from those without SYS_PTRACE */
-
-/* Tells a restart in place, which keeps pid and start time; never 0. */
-static uint64_t exec_mark(pid_t pid)
-{
-	uint64_t mark = procfs_stat(pid, PROCFS_STACK);
-
-	return mark ? mark : MARK_UNSEEN;
-}
-
-static void on_fifo(struct ev_loop *loop, ev_io *w, int revents)
-{
-	struct mihomo *m = w->data;
-	char junk[4096];
-	(void)loop;
-	(void)revents;
-
-	if (io_read(w->fd, junk, sizeof(junk)) <= 0 || !m->proc.pid)
-		return;
-	m->restarts_in_place += m->ups++ > 0; /* it speaks once an exec */
-	m->said_up = exec_mark(m->proc.pid);
-	m->said_ms = clock_ms();
-	look_soon(m);
-	ev_feed_event(m->loop, &m->look, EV_TIMER);
-}
+/* ---- start ---- */
 
 static void on_life(struct ev_loop *loop, ev_io *w, int revents)
 {
 	struct mihomo *m = w->data;
-	(void)loop;
-	(void)revents;
 
+	if (evio_again(loop, w, revents))
+		return;
 	evio_close(m->loop, w);
 	m->tell(m->ctx, MIHOMO_DYING);
 }
-
-static void on_api(struct ev_loop *loop, ev_io *w, int revents)
-{
-	struct mihomo *m = w->data;
-	char junk[256];
-	ssize_t n = io_read(w->fd, junk, sizeof(junk));
-	(void)loop;
-	(void)revents;
-
-	if (n > 0 || n == -EAGAIN)
-		return;
-	evio_close(m->loop, w);
-	if (m->told_ready)
-		mihomo_still_there(m);
-	look_soon(m);
-}
-
-/* Holds one connection without a request: its end is the first sign of a restart in place. */
-static void api_connect(struct mihomo *m)
-{
-	struct sockaddr_un to = { .sun_family = AF_UNIX };
-	struct ucred peer;
-	socklen_t len = sizeof(peer);
-	cleanup_fd int fd = -1;
-
-	if (m->api.fd >= 0 || snprintf(to.sun_path, sizeof(to.sun_path), "%s/api.sock", m->run_dir) < 0)
-		return;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0)
-		return;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 || peer.pid != m->proc.pid)
-		return;
-	watch_fd(m, &m->api, steal_fd(&fd), on_api);
-}
-
-static const char *protocol_name(unsigned p)
-{
-	return p == 0 ? "TCP" : "UDP";
-}
-
-/*
- * Is the socket the child's? Where its descriptors cannot be seen (a container
- * without SYS_PTRACE) its user and the lack of another holder have to do: the
- * port was free when it was started.
- */
-static bool is_the_childs(const struct mihomo *m, const struct sockdiag_socket *s)
-{
-	int r = sockdiag_owned_by(m->proc.pid, s->inode);
-	pid_t other;
-
-	if (r >= 0)
-		return r;
-	return s->uid == m->ids.uid && sockdiag_owner(s->inode, &other, NULL, 0) == 0;
-}
-
-/* Is the family's listener complete and the child's? Fills the note with what is missing. */
-static bool family_ready(struct mihomo *m, enum ip_family f)
-{
-	const char *where = f == IP_V4 ? "IPv4" : "IPv6";
-	char *note = m->family_note[f];
-	size_t cap = sizeof(m->family_note[f]);
-
-	for (unsigned p = 0; p < 2; p++) {
-		struct sockdiag_socket *s = &m->listener[f][p];
-		struct err e = ERR_INIT;
-		char name[64];
-		pid_t pid;
-		int r = sockdiag_find(f, protocols[p], m->port, s, &e);
-
-		if (r == 1 && is_the_childs(m, s))
-			continue;
-		if (r < 0)
-			snprintf(note, cap, "cannot look for its listener: %.100s", e.msg);
-		else if (r == 0)
-			snprintf(note, cap, "no %s listener of Mihomo on port %u for %s", protocol_name(p), m->port,
-				 where);
-		else if (sockdiag_owner(s->inode, &pid, name, sizeof(name)) == 1)
-			snprintf(note, cap, "%s port %u is held by %s (pid %d)", protocol_name(p), m->port, name,
-				 (int)pid);
-		else
-			snprintf(note, cap, "%s port %u is held by another program", protocol_name(p), m->port);
-		memset(m->listener[f], 0, sizeof(m->listener[f]));
-		return false;
-	}
-	note[0] = '\0';
-	return true;
-}
-
-/* In mode mixed no packet is sent to it. */
-static bool needs_listener(const struct mihomo *m)
-{
-	return m->settings->tproxy.mode == MODE_TPROXY;
-}
-
-static bool family_wanted(const struct mihomo *m, enum ip_family f)
-{
-	return m->settings->tproxy.family[f] != SETTING_NO;
-}
-
-static bool any_family_ready(struct mihomo *m)
-{
-	bool any = false;
-
-	for (unsigned f = 0; f < IP_FAMILIES; f++) {
-		if (family_wanted(m, (enum ip_family)f))
-			any |= family_ready(m, (enum ip_family)f);
-	}
-	return any;
-}
-
-/* What is waited for is told at a falling rate: `slow` counts the looks since the fast ones ended. */
-static void tell_waiting(const struct mihomo *m, uint32_t fast)
-{
-	uint32_t slow = m->looks - fast;
-
-	if (m->looks > fast && (slow & (slow - 1)) == 0)
-		log_info(LOG_CLASH, "still waiting for %s", m->waiting_for);
-}
-
-static void look_for_ready(struct mihomo *m)
-{
-	if (!m->has_shell && clock_ms() - m->started_ms >= MIHOMO_NO_SHELL_MS)
-		m->said_up = exec_mark(m->proc.pid);
-	if (!m->said_up || m->said_up != exec_mark(m->proc.pid)) {
-		snprintf(m->waiting_for, sizeof(m->waiting_for), "Mihomo to load its providers");
-		return;
-	}
-	if (ev_is_active(&m->hup)) { /* it would be armed, and reload in the midst of the first connections */
-		snprintf(m->waiting_for, sizeof(m->waiting_for), "Mihomo to take its new config");
-		return;
-	}
-	if (needs_listener(m) && !any_family_ready(m)) {
-		unsigned f = family_wanted(m, IP_V4) ? IP_V4 : IP_V6;
-
-		snprintf(m->waiting_for, sizeof(m->waiting_for), "its TPROXY listener: %s", m->family_note[f]);
-		if (m->patch_port && m->looks % API_PORT_LOOKS == 0)
-			m->ask_for_port(m->ctx, m->port);
-		return;
-	}
-	m->waiting_for[0] = '\0';
-	m->told_ready = true;
-	m->tell(m->ctx, MIHOMO_READY);
-}
-
-static void on_look(struct ev_loop *loop, ev_timer *w, int revents)
-{
-	struct mihomo *m = w->data;
-	(void)revents;
-
-	m->looks++;
-	if (!m->proc.pid) {
-		ev_timer_stop(loop, w);
-		return;
-	}
-	if (m->said_up)
-		api_connect(m);
-	if (m->told_ready)
-		mihomo_still_there(m);
-	else
-		look_for_ready(m);
-	if (!m->told_ready)
-		tell_waiting(m, FAST_LOOKS);
-	if (m->told_ready && m->looks > SETTLE_LOOKS) {
-		ev_timer_stop(loop, w);
-	} else if (m->looks == FAST_LOOKS) {
-		w->repeat = 1.0;
-		ev_timer_again(loop, w);
-	}
-}
-
-void mihomo_watch_ready(struct mihomo *m)
-{
-	m->told_ready = false;
-	look_soon(m);
-}
-
-void mihomo_forget_listener(struct mihomo *m)
-{
-	memset(m->listener, 0, sizeof(m->listener));
-}
-
-void mihomo_still_there(struct mihomo *m)
-{
-	bool same = m->said_up == exec_mark(m->proc.pid);
-
-	for (unsigned f = 0; f < IP_FAMILIES && same && needs_listener(m); f++) {
-		for (unsigned p = 0; p < 2 && same; p++) {
-			struct sockdiag_socket now;
-
-			same = !m->listener[f][p].inode ||
-			       (sockdiag_find((enum ip_family)f, protocols[p], m->port, &now, NULL) == 1 &&
-				now.inode == m->listener[f][p].inode);
-		}
-	}
-	if (same || !m->told_ready)
-		return;
-	if (procfs_exiting(m->proc.pid)) { /* or unreadable just now: an answer brings it back */
-		m->tell(m->ctx, MIHOMO_DYING);
-		return;
-	}
-	m->told_ready = false;
-	if (m->said_up == MARK_UNSEEN && m->api.fd < 0) /* the listener and the API are gone: it was an exec */
-		m->said_up = 0;
-	m->tell(m->ctx, MIHOMO_UNREADY);
-}
-
-/* ---- start ---- */
 
 /* The user's own post-up, from [mihomo] args or the environment; `taken` = how many arguments it covers at `at`. */
 static const char *user_post_up(char *const *at, size_t *taken)
@@ -447,17 +197,17 @@ static int spawn(struct mihomo *m, struct err *e)
 	}
 	output_open(m->loop, &m->out, pipes[0][0]);
 	output_open(m->loop, &m->err, pipes[1][0]);
-	watch_fd(m, &m->life, pipes[2][0], on_life);
+	evio_read(m->loop, &m->life, pipes[2][0], on_life, m);
 	m->group = m->proc.pid;
 	m->started_ms = clock_ms();
-	look_soon(m);
+	ready_look_soon(m);
 	return 0;
 }
 
 /* A port that somebody holds is waited for, not tripped over: Mihomo would run on without it. */
 static bool port_is_free(struct mihomo *m)
 {
-	if (!needs_listener(m))
+	if (!ready_needs_listener(m))
 		return true;
 	for (unsigned f = 0; f < IP_FAMILIES; f++) {
 		for (unsigned p = 0; p < 2; p++) {
@@ -465,12 +215,12 @@ static bool port_is_free(struct mihomo *m)
 			char name[64] = "another program";
 			pid_t pid = 0;
 
-			if (sockdiag_find((enum ip_family)f, protocols[p], m->port, &s, NULL) != 1)
+			if (sockdiag_find((enum ip_family)f, ready_protocols[p], m->port, &s, NULL) != 1)
 				continue;
 			sockdiag_owner(s.inode, &pid, name, sizeof(name));
 			snprintf(m->waiting_for, sizeof(m->waiting_for),
-				 "%s port %u, held by %s (pid %d): end it, or set [tproxy] port", protocol_name(p),
-				 m->port, name, (int)pid);
+				 "%s port %u, held by %s (pid %d): end it, or set [tproxy] port",
+				 ready_protocol_name(p), m->port, name, (int)pid);
 			return false;
 		}
 	}
@@ -485,8 +235,8 @@ static void on_start(struct ev_loop *loop, ev_timer *w, int revents)
 
 	m->looks++;
 	if (!port_is_free(m)) {
-		tell_waiting(m, SETTLE_LOOKS);
-		ev_timer_set(w, m->looks < SETTLE_LOOKS ? 0.005 : 0.25, 0.0);
+		ready_tell_waiting(m, READY_SETTLE_LOOKS);
+		ev_timer_set(w, m->looks < READY_SETTLE_LOOKS ? 0.005 : 0.25, 0.0);
 		ev_timer_start(loop, w);
 		return;
 	}
@@ -547,7 +297,7 @@ void mihomo_kill(struct mihomo *m)
  */
 static bool has_handlers(const struct mihomo *m)
 {
-	return m->said_up && m->said_up == exec_mark(m->proc.pid) && clock_ms() - m->said_ms >= HANDLERS_MS;
+	return m->said_up && m->said_up == ready_exec_mark(m->proc.pid) && clock_ms() - m->said_ms >= HANDLERS_MS;
 }
 
 static void on_hup(struct ev_loop *loop, ev_timer *w, int revents)
@@ -603,7 +353,7 @@ static int fifo_open(struct mihomo *m, struct err *e)
 	/* The directory is Mihomo's: is it still what was made here? */
 	if (fstat(fd, &st) < 0 || !S_ISFIFO(st.st_mode) || st.st_nlink != 1 || fchown(fd, m->ids.uid, (gid_t)-1) < 0)
 		return err_set(e, EPERM, "cannot give %s to Mihomo's user", path);
-	watch_fd(m, &m->fifo, steal_fd(&fd), on_fifo);
+	ready_watch(m, steal_fd(&fd));
 	return 0;
 }
 
@@ -615,17 +365,22 @@ int mihomo_give(struct mihomo *m, const struct sandbox_ids *ids, struct err *e)
 	return 0;
 }
 
-int mihomo_init(struct mihomo *m, struct err *e)
+static void init(struct mihomo *m)
 {
 	m->out.lines = m->err.lines = m->lines;
 	m->out.io.fd = m->err.io.fd = m->life.fd = m->api.fd = m->fifo.fd = -1;
 	m->proc.on_exit = on_reaped;
 	m->proc.data = m;
 	ev_timer_init(&m->start, on_start, 0.0, 0.0);
-	ev_timer_init(&m->look, on_look, 0.0, 0.0);
+	ready_init(m);
 	ev_timer_init(&m->stop, on_stop_limit, 0.0, 0.0);
 	ev_timer_init(&m->hup, on_hup, 0.0, HANDLERS_MS / 4000.0);
-	m->hup.data = m->start.data = m->look.data = m->stop.data = m;
+	m->hup.data = m->start.data = m->stop.data = m;
+}
+
+int mihomo_init(struct mihomo *m, struct err *e)
+{
+	init(m);
 	return fifo_open(m, e);
 }
 
@@ -637,4 +392,97 @@ void mihomo_deinit(struct mihomo *m)
 	output_close(m->loop, &m->out);
 	output_close(m->loop, &m->err);
 	cgroup_drop(m->settings->mihomo.attr.cgroup);
+}
+
+/* ---- over a reexec ---- */
+
+static void put_output(const struct output *o, const char *name, cJSON *to, cJSON *fds)
+{
+	cleanup_free char *rest = strndup(o->line, o->used);
+
+	reexec_put_fd(fds, name, o->io.fd);
+	if (rest)
+		cJSON_AddStringToObject(to, name, rest);
+}
+
+void mihomo_save(const struct mihomo *m, cJSON *to, cJSON *fds)
+{
+	cJSON_AddNumberToObject(to, "pid", m->proc.pid);
+	cJSON_AddNumberToObject(to, "group", m->group);
+	cJSON_AddNumberToObject(to, "started_ms", (double)m->started_ms);
+	cJSON_AddNumberToObject(to, "said_up", (double)m->said_up);
+	cJSON_AddNumberToObject(to, "said_ms", (double)m->said_ms);
+	cJSON_AddNumberToObject(to, "ups", m->ups);
+	cJSON_AddNumberToObject(to, "restarts_in_place", m->restarts_in_place);
+	cJSON_AddBoolToObject(to, "has_shell", m->has_shell);
+	cJSON_AddBoolToObject(to, "ready", m->told_ready);
+	cJSON_AddBoolToObject(to, "hangup", ev_is_active(&m->hup));
+	reexec_put_fd(fds, "fifo", m->fifo.fd);
+	reexec_put_fd(fds, "life", m->life.fd);
+	put_output(&m->out, "out", to, fds);
+	put_output(&m->err, "err", to, fds);
+}
+
+static void take_output(struct mihomo *m, struct output *o, const char *name, const cJSON *from, const cJSON *fds)
+{
+	const char *rest = json_text(from, name);
+	int fd = reexec_take_fd(fds, name);
+
+	if (fd < 0)
+		return;
+	output_open(m->loop, o, fd);
+	o->used = strlen(rest) < sizeof(o->line) ? strlen(rest) : 0;
+	memcpy(o->line, rest, o->used);
+}
+
+int mihomo_resume(struct mihomo *m, const cJSON *from, const cJSON *fds, struct err *e)
+{
+	int64_t pid = json_number(from, "pid", 0);
+	siginfo_t info;
+	int fifo, life;
+
+	init(m);
+	fifo = reexec_take_fd(fds, "fifo");
+	if (fifo < 0)
+		return err_set(e, EBADF, "the ready FIFO was not handed over");
+	ready_watch(m, fifo);
+	m->restarts_in_place = (uint32_t)json_number(from, "restarts_in_place", 0);
+	take_output(m, &m->out, "out", from, fds);
+	take_output(m, &m->err, "err", from, fds);
+	if (pid <= 1 || pid > INT_MAX)
+		return 0;
+	if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
+		return err_sys(e, errno, "Mihomo (pid %lld) is no child of ours any more", (long long)pid);
+	proc_adopt(m->reaper, &m->proc, (pid_t)pid);
+	life = reexec_take_fd(fds, "life"); /* none: its end was told, and the process is about to follow */
+	if (life >= 0)
+		evio_read(m->loop, &m->life, life, on_life, m);
+	m->group = (pid_t)json_number(from, "group", pid);
+	m->started_ms = json_number(from, "started_ms", clock_ms());
+	m->said_up = (uint64_t)json_number(from, "said_up", 0);
+	m->said_ms = json_number(from, "said_ms", 0);
+	m->ups = (uint32_t)json_number(from, "ups", 0);
+	m->has_shell = json_true(from, "has_shell");
+	m->told_ready = json_true(from, "ready");
+	if (json_true(from, "hangup"))
+		ev_timer_again(m->loop, &m->hup);
+	return 0;
+}
+
+void mihomo_go_on(struct mihomo *m)
+{
+	if (!m->proc.pid) {
+		mihomo_start(m);
+		return;
+	}
+	if (procfs_exiting(m->proc.pid)) {
+		m->tell(m->ctx, MIHOMO_DYING);
+		return;
+	}
+	if (m->told_ready && ready_needs_listener(m) &&
+	    !ready_find_listeners(m)) { /* this also finds whose loss is to be noticed */
+		m->told_ready = false;
+		m->tell(m->ctx, MIHOMO_UNREADY);
+	}
+	ready_look_soon(m);
 }

@@ -23,6 +23,8 @@
 #include "clashsup/sockdiag.h"
 #include "daemon/output.h"
 
+struct cJSON;
+
 enum mihomo_event {
 	MIHOMO_STARTED,
 	MIHOMO_READY,
@@ -74,6 +76,16 @@ struct mihomo {
 
 int mihomo_init(struct mihomo *m, struct err *e); /* with the fields above the blank line filled; makes the FIFO */
 void mihomo_deinit(struct mihomo *m);
+
+/*
+ * Over a reexec: the process and the signs of its life go on. mihomo_resume is in
+ * the place of mihomo_init, behind reaper_start and ahead of the loop's first turn.
+ */
+void mihomo_save(const struct mihomo *m, struct cJSON *to, struct cJSON *fds);
+int mihomo_resume(struct mihomo *m, const struct cJSON *from, const struct cJSON *fds, struct err *e);
+
+/* ... when the rest goes on, too: a process that could not be started yet is, one that is gone or deaf is told. */
+void mihomo_go_on(struct mihomo *m);
 
 /* Starts it as soon as its port is free. Outcomes come through `tell`, perhaps before this returns. */
 void mihomo_start(struct mihomo *m);

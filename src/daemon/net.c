@@ -310,6 +310,12 @@ bool net_is_clean(const struct net *n)
 	return !n->standing && n->task == TASK_NONE;
 }
 
+bool net_is_quiet(const struct net *n)
+{
+	return n->task == TASK_NONE && !n->preparing && !n->removing && !n->repair.replan && !n->repair.reapply &&
+	       !ev_is_active(&n->busy);
+}
+
 /* ---- arm ---- */
 
 /* Behind a job: did it put in what stands? */
@@ -577,7 +583,8 @@ void net_remove_routes(struct net *n)
 	struct err e = ERR_INIT;
 
 	for (unsigned f = 0; f < IP_FAMILIES && !n->powerless; f++) {
-		if (route_sweep((enum ip_family)f, &e) < 0)
+		/* twice, since nobody comes after us who would try again */
+		if (route_sweep((enum ip_family)f, &e) < 0 && route_sweep((enum ip_family)f, &e) < 0)
 			log_warn(LOG_CLASH, "cannot remove the %s policy routing: %s", family_name[f], e.msg);
 	}
 }

@@ -10,6 +10,7 @@
  *	net_repair.c	what strangers took away is put back
  *	net_replan.c	another plan while one is in force
  *	net_proof.c	rules that do not work are found out
+ *	net_resume.c	armed over a reexec
  */
 #ifndef DAEMON_NET_H
 #define DAEMON_NET_H
@@ -22,6 +23,7 @@
 #include "clashsup/firewall.h"
 #include "clashsup/ipset.h"
 #include "clashsup/lease.h"
+#include "clashsup/lifecycle.h"
 #include "clashsup/netstate_read.h"
 #include "clashsup/netwatch.h"
 #include "clashsup/nft_set.h"
@@ -147,6 +149,7 @@ struct net {
 	bool powerless;		     /* without the capabilities nothing is tried, and nothing of ours can be there */
 	bool sweep;		     /* until the first removal is through: look everywhere */
 	bool on;		     /* the lease is refreshed */
+	bool resumed;		     /* ... for the rules of a program before us, until ours are in */
 	bool direct;		     /* removed, and no arming in hand */
 	bool removing;		     /* a removal is wanted, perhaps behind the running job */
 	bool wanted;		     /* an arming is in hand */
@@ -246,6 +249,19 @@ void net_remove_routes(struct net *n);
  * are those of the last look.
  */
 void net_delta(const struct net *n, char *out, size_t cap);
+
+/*
+ * Over a reexec. net_resume is behind net_init; what it returns is where the
+ * network is: armed, and kept so; direct, with nothing of ours in the kernel; or
+ * something in between, which is to be taken out first (net_remove), as at any
+ * start. The surroundings are to be asked for.
+ */
+struct cJSON;
+void net_save(const struct net *n, struct cJSON *to);
+enum net_state net_resume(struct net *n, const struct cJSON *from, const struct net_plan *plan);
+
+/* No step is on its way, nor will one come by itself. */
+bool net_is_quiet(const struct net *n);
 
 /* ---- between the files of net ---- */
 

@@ -40,7 +40,7 @@ static void look_after(struct net *n, double seconds)
 /* Armed, or with something that stands over Mihomo's death. */
 static bool is_in(const struct net *n)
 {
-	return n->on || (n->direct && n->standing);
+	return (n->on && !n->resumed) || (n->direct && n->standing);
 }
 
 unsigned net_parts(const struct net *n)
@@ -164,6 +164,10 @@ void net_repair_applied(struct net *n, const struct firewall_result *result)
 			continue;
 		repair_failed(n, result->err[f].msg);
 		return;
+	}
+	if (n->resumed && n->on) {
+		n->resumed = false;
+		net_repair_begin(n);
 	}
 	if (!is_in(n))
 		return;
@@ -531,6 +535,7 @@ void net_repair_begin(struct net *n)
 
 void net_repair_end(struct net *n)
 {
+	n->resumed = false;
 	ev_timer_stop(n->loop, &n->repair.look);
 }
 

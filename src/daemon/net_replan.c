@@ -27,6 +27,15 @@ static void plan_dns(struct net *n, const struct fwplan_params *before)
 	snprintf(n->dns_note, sizeof(n->dns_note), "%s", note);
 }
 
+/* Can a plan be made now that takes the place of the former program's? */
+static bool fits(const struct net *n)
+{
+	const struct choice *choice = &n->around->choice;
+
+	return choice->found && choice->backend == n->backend && (choice->family[IP_V4] || !n->family[IP_V4]) &&
+	       (choice->family[IP_V6] || !n->family[IP_V6]);
+}
+
 static void begin(struct net *n)
 {
 	struct fwplan_params before = n->plan;
@@ -62,7 +71,12 @@ bool net_replan_next(struct net *n)
 {
 	if (!n->on || !n->repair.replan)
 		return false;
-	if (n->backend == FW_SCRIPT) { /* which knows "apply" and "remove" */
+	if (n->resumed && !surroundings_known(n->around))
+		return true;	      /* it waits */
+	if (n->resumed && !fits(n)) { /* taken out by what it was made with, and put in by what there is now */
+		n->repair.replan = false;
+		n->ops.tell(n->ctx, NET_EV_ARM_FAILED);
+	} else if (n->backend == FW_SCRIPT) { /* which knows "apply" and "remove" */
 		n->repair.replan = false;
 		n->ops.tell(n->ctx, NET_EV_ARM_FAILED);
 	} else if (!n->prepared) {

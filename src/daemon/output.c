@@ -44,16 +44,15 @@ static bool read_some(struct ev_loop *loop, struct output *o)
 
 static void on_readable(struct ev_loop *loop, ev_io *w, int revents)
 {
-	(void)revents;
+	if (evio_again(loop, w, revents))
+		return;
 	read_some(loop, w->data);
 }
 
 void output_open(struct ev_loop *loop, struct output *o, int fd)
 {
 	output_close(loop, o);
-	ev_io_init(&o->io, on_readable, fd, EV_READ);
-	o->io.data = o;
-	ev_io_start(loop, &o->io);
+	evio_read(loop, &o->io, fd, on_readable, o);
 }
 
 void output_drain(struct ev_loop *loop, struct output *o)

@@ -12,6 +12,7 @@
 #include "daemon/adopt.h"
 #include "daemon/announce.h"
 #include "daemon/clock.h"
+#include "daemon/json_get.h"
 #include "daemon/reload_effects.h"
 #include "daemon/supervisor.h"
 
@@ -373,8 +374,8 @@ void reload_save(const struct reload *r, cJSON *to)
 
 void reload_load(struct reload *r, const cJSON *from)
 {
-	r->mode = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(from, "mixed")) ? MODE_MIXED : MODE_TPROXY;
-	r->core = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(from, "core"));
+	r->mode = json_true(from, "mixed") ? MODE_MIXED : MODE_TPROXY;
+	r->core = json_true(from, "core");
 }
 
 /* ---- life ---- */

@@ -36,15 +36,29 @@ static void take(void *ctx, const struct lastgood_entry *entry)
 	l->each(l->ctx, &entry->addr, entry->source, entry->host, l->now_ms - age_ms);
 }
 
+static int decode(struct loading *l, const void *bytes, size_t len, struct err *e)
+{
+	l->now_ms = clock_ms();
+	l->wall_ms = clock_wall_ms();
+	return lastgood_decode(bytes, len, take, l, e);
+}
+
+int remember_decode(const void *bytes, size_t len, int64_t grace_ms, remember_fn each, void *ctx, struct err *e)
+{
+	struct loading l = { .grace_ms = grace_ms, .each = each, .ctx = ctx };
+
+	return decode(&l, bytes, len, e);
+}
+
 void remember_load(const struct remember *r, int64_t grace_ms, remember_fn each, void *ctx)
 {
-	struct loading l = { clock_ms(), clock_wall_ms(), grace_ms, each, ctx, 0, 0 };
+	struct loading l = { .grace_ms = grace_ms, .each = each, .ctx = ctx };
 	cleanup_free char *bytes = NULL;
 	struct err e = ERR_INIT;
 	size_t len;
 	int got = io_slurp_path(r->path, LASTGOOD_MAX, &bytes, &len, &e);
 
-	if (got == 0 && lastgood_decode(bytes, len, take, &l, &e) < 0)
+	if (got == 0 && decode(&l, bytes, len, &e) < 0)
 		got = err_prefix(&e, "%s", r->path);
 	if (got == -ENOENT)
 		log_info(LOG_PROXY_IPS, "No last good addresses yet, %s will be written", r->path);
@@ -163,6 +177,25 @@ void remember_hurry(struct remember *r)
 		return;
 	ev_timer_stop(r->reaper->loop, &r->next);
 	next_in(r, 0);
+}
+
+bool remember_writing(const struct remember *r)
+{
+	return r->state > REMEMBER_WAITS;
+}
+
+int remember_encode(const struct ledger *l, struct lastgood *out)
+{
+	struct remember r = { .ledger = l, .to_wall_ms = clock_wall_ms() - clock_ms() };
+
+	while (ledger_entries(l, &r.cursor, put, &r))
+		;
+	if (r.short_of_memory || lastgood_finish(&r.file) < 0) {
+		lastgood_free(&r.file);
+		return -ENOMEM;
+	}
+	*out = r.file;
+	return 0;
 }
 
 bool remember_busy(const struct remember *r)

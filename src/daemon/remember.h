@@ -56,6 +56,15 @@ typedef void (*remember_fn)(void *ctx, const struct addr *a, uint32_t source, ui
  */
 void remember_load(const struct remember *r, int64_t grace_ms, remember_fn each, void *ctx);
 
+/* The same by the bytes of a file. 0, or -EINVAL and why, and nothing was told. */
+int remember_decode(const void *bytes, size_t len, int64_t grace_ms, remember_fn each, void *ctx, struct err *e);
+
+/* All that the ledger knows, as the bytes of a file: the caller's, by lastgood_free. 0 or -ENOMEM. */
+int remember_encode(const struct ledger *l, struct lastgood *out);
+
+/* A save is being made just now; one that waits for its turn is none. */
+bool remember_writing(const struct remember *r);
+
 /* After a run. Saves if something has changed, or if what is on disk is old; in a while, not now. */
 void remember_save(struct remember *r, bool changed);
 

@@ -503,18 +503,23 @@ void servers_on(struct servers *s, const bool family[IP_FAMILIES])
 	ev_timer_again(s->loop, &s->periodic);
 }
 
-void servers_off(struct servers *s)
+void servers_rest(struct servers *s)
 {
-	s->on = s->filling = s->feeding = false;
 	s->next = SERVERS_NO_RUN;
 	if (s->helper)
 		owe(s);
 	helper_abandon(s->helper);
 	s->helper = NULL;
-	changes_clear(&s->changes); /* a sweep goes on: an entry that is to leave must not come back */
-	ev_timer_stop(s->loop, &s->periodic);
 	ev_timer_stop(s->loop, &s->due);
 	ev_timer_stop(s->loop, &s->patience);
+}
+
+void servers_off(struct servers *s)
+{
+	servers_rest(s);
+	s->on = s->filling = s->feeding = false;
+	changes_clear(&s->changes); /* a sweep goes on: an entry that is to leave must not come back */
+	ev_timer_stop(s->loop, &s->periodic);
 }
 
 bool servers_busy(const struct servers *s)
@@ -537,6 +542,17 @@ static void restore(void *ctx, const struct addr *a, uint32_t source, uint32_t h
 	(void)ledger_restore(s->ledger, a, source, host, seen_ms);
 }
 
+int servers_save(const struct servers *s, struct lastgood *out)
+{
+	return remember_encode(s->ledger, out);
+}
+
+int servers_load(struct servers *s, const void *bytes, size_t len, struct err *e)
+{
+	s->known = true; /* what Mihomo dials beside these is missed */
+	return remember_decode(bytes, len, s->setup.settings->extract.grace_ms, restore, s, e);
+}
+
 int servers_init(struct servers *s, struct err *e)
 {
 	int r;
@@ -552,7 +568,6 @@ int servers_init(struct servers *s, struct err *e)
 	if (r < 0)
 		return r;
 	no_server_learn(&s->no_server);
-	remember_load(&s->remember, s->setup.settings->extract.grace_ms, restore, s);
 	s->retry_ms = PAUSE_MS;
 	ev_timer_init(&s->flush, on_flush, 0.0, 0.0);
 	ev_timer_init(&s->due, on_timer, 0.0, 0.0);
@@ -560,6 +575,11 @@ int servers_init(struct servers *s, struct err *e)
 	ev_timer_init(&s->periodic, on_timer, 0.0, (double)s->setup.settings->extract.interval_ms / 1000.0);
 	s->flush.data = s->patience.data = s->periodic.data = s->due.data = s;
 	return 0;
+}
+
+void servers_recall(struct servers *s)
+{
+	remember_load(&s->remember, s->setup.settings->extract.grace_ms, restore, s);
 }
 
 void servers_deinit(struct servers *s)

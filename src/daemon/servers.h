@@ -77,8 +77,11 @@ struct servers {
 	char warning[256];
 };
 
-/* loop to ctx are given. What the last life knew is taken from the disk. */
+/* loop to ctx are given. */
 int servers_init(struct servers *s, struct err *e);
+
+/* What the last life knew is taken from the disk. */
+void servers_recall(struct servers *s);
 void servers_deinit(struct servers *s);
 
 /* The sets of these families are there (empty or not): what is known goes in. */
@@ -113,6 +116,15 @@ void servers_dialled(struct servers *s, const struct addr *a);
 
 /* Before the program ends: what is not yet on the disk is written. False when there is nothing more to wait for. */
 bool servers_saving(struct servers *s);
+
+/*
+ * Over a reexec: the run in hand ends, and nothing is begun; to be repeated until
+ * servers_busy says no. Then all addresses are the bytes of a file (remember.h).
+ * servers_extract goes on.
+ */
+void servers_rest(struct servers *s);
+int servers_save(const struct servers *s, struct lastgood *out);
+int servers_load(struct servers *s, const void *bytes, size_t len, struct err *e);
 
 /* A run is under way, or its changes are not all in the kernel. */
 bool servers_busy(const struct servers *s);

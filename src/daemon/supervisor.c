@@ -9,6 +9,8 @@
 
 #include "clashsup/io.h"
 #include "clashsup/log.h"
+#include "clashsup/procfs.h"
+#include "daemon/reexec_state.h"
 
 bool supervisor_find_config(const struct settings *s, char home[PATH_MAX], char config[PATH_MAX])
 {
@@ -80,6 +82,7 @@ static void close_parts(struct supervisor *s)
 	ctl_close(s->ctl);
 	s->ctl = NULL; /* last words are nobody's news */
 	reload_deinit(s);
+	reexec_deinit(s);
 	watch_close(s->watch);
 	health_stop(&s->health);
 	if (s->servers.ledger)
@@ -98,31 +101,44 @@ static void close_parts(struct supervisor *s)
 	ring_free(&s->eventlog.ring);
 }
 
+/* One a network namespace: by what the program before us has, or a claim of our own. */
+static int claim(struct supervisor *s, struct err *e)
+{
+	s->instance = s->handed ? reexec_take_fd(s->handed->fds, "instance") : instance_claim(e);
+	if (s->handed && s->instance < 0)
+		return err_set(e, EBADF, "the claim to be the only one was not handed over");
+	return s->instance;
+}
+
 static int set_up(struct supervisor *s, struct err *e)
 {
 	int r = supervisor_identify(s->settings, &s->ids, e);
 
 	s->armed_in_us = s->disarm_us = -1;
 	if (r == 0)
-		s->instance = r = instance_claim(e);
+		r = claim(s, e);
 	if (r >= 0)
 		r = make_directories(s, e);
 	if (r >= 0)
 		s->helper_fd = r = helper_open(s->helper_path, sizeof(s->helper_path), e);
 	if (r < 0)
 		return r;
-	s->loop = ev_default_loop(EVFLAG_NOENV);
+	s->loop = loop_open();
 	if (!s->loop)
 		return err_set(e, ENOSYS, "no event loop");
-	instance_end_leftover(s->settings->state.run); /* before anything is made in its directory */
+	if (!s->handed)
+		instance_end_leftover(s->settings->state.run); /* before anything is made in its directory */
 	service_init(&s->service, s->loop, s->ready_fd);
 	s->ready_fd = -1;
+	reexec_init(s);
 	events_wire(s);
 	r = reaper_start(&s->reaper, s->loop);
 	if (r < 0)
 		return err_sys(e, -r, "cannot watch for deaths");
 	reaper_spare(&s->reaper);
-	events_watch(s);
+	r = events_watch(s);
+	if (r < 0)
+		return err_sys(e, -r, "cannot watch for signals");
 	r = events_open(s, e);
 	machine_init(&s->machine, &s->effects, s->settings->tproxy.mode == MODE_TPROXY);
 	return r;
@@ -132,6 +148,7 @@ static void tear_down(struct supervisor *s)
 {
 	if (s->loop) {
 		close_parts(s);
+		loop_signals_stop(&s->signals, s->loop);
 		reaper_stop(&s->reaper);
 		ev_loop_destroy(s->loop);
 	}
@@ -141,9 +158,9 @@ static void tear_down(struct supervisor *s)
 	log_flush();
 }
 
-/* The frame of both: whatever the body did, everything is closed behind it. */
+/* The frame of all: whatever the body did, everything is closed behind it. */
 static int with_supervisor(struct settings *settings, const struct reload_source *source, int ready_fd,
-			   int (*body)(struct supervisor *, struct err *))
+			   struct reexec_state *handed, int (*body)(struct supervisor *, struct err *))
 {
 	struct supervisor *s = calloc(1, sizeof(*s));
 	struct err e = ERR_INIT;
@@ -152,6 +169,7 @@ static int with_supervisor(struct settings *settings, const struct reload_source
 	if (!s)
 		return 1;
 	s->settings = settings;
+	s->handed = handed;
 	s->instance = s->helper_fd = s->service.ready_fd = s->service.notify.fd = -1;
 	s->ready_fd = ready_fd;
 	reload_init(s, source);
@@ -177,7 +195,46 @@ static int run(struct supervisor *s, struct err *e)
 
 int supervisor_run(struct settings *settings, const struct reload_source *source, int ready_fd)
 {
-	return with_supervisor(settings, source, ready_fd, run);
+	return with_supervisor(settings, source, ready_fd, NULL, run);
+}
+
+/* ---- over a reexec ---- */
+
+#define NOT_RESUMED (-1)
+
+static int resume(struct supervisor *s, struct err *e)
+{
+	if (set_up(s, e) < 0)
+		return NOT_RESUMED;
+	reexec_go_on(s, s->handed);
+	reexec_state_drop(s->handed);
+	s->handed = NULL;
+	ev_run(s->loop, 0);
+	return s->exit_code;
+}
+
+static int resume_from(struct reexec_state *state)
+{
+	log_open(STDOUT_FILENO, state->settings->log.level);
+	return with_supervisor(state->settings, &state->source, reexec_take_fd(state->fds, "ready"), state, resume);
+}
+
+bool supervisor_resume(int handed, int *code)
+{
+	struct reexec_state state = { 0 };
+	struct err e = ERR_INIT;
+	int r = reexec_state_take(&state, handed, &e);
+
+	if (r < 0)
+		log_error(LOG_CLASH, "%s", e.msg);
+	*code = r < 0 ? NOT_RESUMED : resume_from(&state);
+	reexec_state_free(&state);
+	if (*code != NOT_RESUMED)
+		return true;
+	log_error(LOG_CLASH, "cannot go on where the former program was: everything begins anew");
+	for (int fd = procfs_highest_fd(); fd > STDERR_FILENO; fd--)
+		close(fd);
+	return false;
 }
 
 /* ---- clashsup cleanup ---- */
@@ -199,7 +256,7 @@ static void on_hold(void *ctx, bool hold)
 static int cleanup(struct supervisor *s, struct err *e)
 {
 	s->instance = instance_claim(e);
-	if (s->instance < 0 || !(s->loop = ev_default_loop(EVFLAG_NOENV)))
+	if (s->instance < 0 || !(s->loop = loop_open()))
 		return 1;
 	s->around = (struct surroundings){ .loop = s->loop, .reaper = &s->reaper, .settings = s->settings };
 	surroundings_init(&s->around);
@@ -221,5 +278,5 @@ static int cleanup(struct supervisor *s, struct err *e)
 
 int supervisor_cleanup(struct settings *settings)
 {
-	return with_supervisor(settings, &(const struct reload_source){ .file = "" }, -1, cleanup);
+	return with_supervisor(settings, &(const struct reload_source){ .file = "" }, -1, NULL, cleanup);
 }

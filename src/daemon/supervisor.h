@@ -25,6 +25,7 @@
 #include "daemon/machine.h"
 #include "daemon/mihomo.h"
 #include "daemon/net.h"
+#include "daemon/reexec.h"
 #include "daemon/reload.h"
 #include "daemon/servers.h"
 #include "daemon/service.h"
@@ -57,6 +58,8 @@ struct supervisor {
 	struct watch *watch;
 	struct ctl *ctl;
 	struct reload reload;
+	struct reexec reexec;
+	struct reexec_state *handed; /* while we start in the place of another program; else NULL */
 	struct policy_restart restart;
 	struct deaths deaths;
 	struct service service;
@@ -66,7 +69,7 @@ struct supervisor {
 	struct logfile logfile;
 
 	ev_timer tick, backoff, hang, retry, give_up, farewell;
-	ev_signal signals[3]; /* TERM, INT, HUP */
+	struct loop_signals signals; /* TERM, INT, HUP, USR2 */
 	ev_prepare flush_log;
 	ev_io log_writable;
 
@@ -77,10 +80,10 @@ struct supervisor {
 	unsigned retries;
 	int64_t backoff_ms;
 	int death_status; /* as of waitpid(2), of the latest death or failed start */
-	int64_t sign_us; /* when the thing that is being acted on was first known */
-	bool crashed;	 /* the disarm in hand is due to a death */
-	bool recovering; /* the next arming is not the first */
-	bool down;	 /* a death or a hang, and not armed since */
+	int64_t sign_us;  /* when the thing that is being acted on was first known */
+	bool crashed;	  /* the disarm in hand is due to a death */
+	bool recovering;  /* the next arming is not the first */
+	bool down;	  /* a death or a hang, and not armed since */
 
 	/* for status */
 	struct report_time since, child_since, exit_at;
@@ -95,6 +98,13 @@ struct supervisor {
 /* Runs until a stop; the process's exit status. `ready_fd` gets a newline when we are ready; -1 = none. */
 int supervisor_run(struct settings *settings, const struct reload_source *source, int ready_fd);
 
+/*
+ * The same in the place of the program that was executed before us (reexec.h).
+ * False when what it left is of no use: all that was handed over is closed then,
+ * and supervisor_run is to start anew, as after a crash.
+ */
+bool supervisor_resume(int handed, int *code);
+
 /* Removes what a dead supervisor left in the kernel: `clashsup cleanup`. */
 int supervisor_cleanup(struct settings *settings);
 
@@ -106,11 +116,12 @@ int supervisor_take_ids(struct supervisor *s, struct err *e);
 bool supervisor_find_config(const struct settings *s, char home[PATH_MAX], char config[PATH_MAX]);
 
 /* events.c: what becomes of each watcher's word, and what each action does. */
-void events_wire(struct supervisor *s);	 /* fills the parts' set-ups */
-void events_watch(struct supervisor *s); /* signals, timers, the log */
+void events_wire(struct supervisor *s); /* fills the parts' set-ups */
+int events_watch(struct supervisor *s); /* signals, timers, the log; 0 or -errno */
 int events_open(struct supervisor *s, struct err *e);
-void events_sweep(struct supervisor *s);  /* the first removal of this life */
-void events_settle(struct supervisor *s); /* what stands over deaths is as the state wants it */
+void events_later(struct supervisor *s, ev_timer *t, int64_t ms); /* a timer of the supervisor's, begun anew */
+void events_sweep(struct supervisor *s);			  /* the first removal of this life */
+void events_settle(struct supervisor *s);			  /* what stands over deaths is as the state wants it */
 
 /* control.c: the socket where the settings want it, and the answer to one request. */
 int control_open(struct supervisor *s, struct ctl **out, struct err *e);

@@ -106,8 +106,12 @@ void surroundings_probe(struct surroundings *s)
 				   .script = set->tproxy.script };
 	struct err e = ERR_INIT;
 
-	if (s->probing || (s->probed && s->choice.found))
+	if (s->probed && s->choice.found)
 		return;
+	if (s->probing) { /* a job of the firewall ran beside it: what it finds may be that one's doing */
+		s->outdated = true;
+		return;
+	}
 	if (ability_probe(&s->probing, s->reaper, &ask, on_probed, s, &e) == 0)
 		return;
 	s->probing = NULL;
@@ -119,7 +123,6 @@ void surroundings_anew(struct surroundings *s)
 {
 	s->probed = false;
 	s->choice.found = false;
-	s->outdated = s->probing != NULL;
 	ev_timer_stop(s->loop, &s->probe_again);
 	surroundings_probe(s);
 }

@@ -31,7 +31,7 @@ struct surroundings {
 	struct ability ability;
 	struct choice choice; /* all zero until it is made */
 	bool probed;
-	bool outdated; /* the probe that runs asks what the settings were before */
+	bool outdated; /* the probe that runs was begun for other settings, or beside a job of the firewall */
 	ev_timer probe_again;
 
 	struct survey *surveying;

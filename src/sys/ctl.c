@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "clashsup/evio.h"
 #include "clashsup/io.h"
 
 #define ACCEPT_ROUNDS 16 /* new clients a loop turn */
@@ -199,9 +200,9 @@ static int client_step(struct client *c)
 static void on_client(struct ev_loop *loop, ev_io *w, int revents)
 {
 	struct client *c = w->data;
-	(void)loop;
-	(void)revents;
 
+	if (evio_again(loop, w, revents))
+		return;
 	if (client_step(c) < 0)
 		client_close(c);
 	else /* a line in hand is served in the next turn, which being writable brings about */
@@ -305,8 +306,9 @@ static void client_open(struct ctl *ctl, int fd)
 static void on_listener(struct ev_loop *loop, ev_io *w, int revents)
 {
 	struct ctl *ctl = w->data;
-	(void)revents;
 
+	if (evio_again(loop, w, revents))
+		return;
 	for (int i = 0; i < ACCEPT_ROUNDS; i++) {
 		int fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
@@ -393,39 +395,101 @@ static int bind_listener(struct ctl *ctl, int fd, struct err *e)
 	return 0;
 }
 
-int ctl_open(struct ctl **out, struct ev_loop *loop, const char *path, int64_t group, ctl_handler_fn handler, void *ctx,
-	     struct err *e)
+/* It listens there already; the file is ours as long as it is that socket's. */
+static int find_listener(struct ctl *ctl, int fd, struct err *e)
+{
+	struct sockaddr_un bound = { 0 };
+	socklen_t len = sizeof(bound);
+	struct stat st;
+
+	if (getsockname(fd, (struct sockaddr *)&bound, &len) < 0)
+		return err_sys(e, errno, "cannot take over the control socket");
+	if (strcmp(bound.sun_path, ctl->addr.sun_path) != 0)
+		return err_set(e, EINVAL, "cannot take over the control socket: it is not %s", ctl->addr.sun_path);
+	if (lstat(bound.sun_path, &st) == 0 && S_ISSOCK(st.st_mode)) {
+		ctl->dev = st.st_dev;
+		ctl->ino = st.st_ino;
+	}
+	return 0;
+}
+
+/* `fd` is taken over. `bound`: it listens at `path` already. */
+static int listen_on(struct ctl **out, struct ev_loop *loop, const char *path, int fd, bool bound, struct err *e)
 {
 	cleanup_free struct ctl *ctl = calloc(1, sizeof(*ctl));
-	cleanup_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	cleanup_fd int owned = fd;
 	int r;
 
-	if (!ctl || fd < 0)
-		return err_sys(e, ctl ? errno : ENOMEM, "cannot make the control socket");
+	if (!ctl)
+		return err_sys(e, ENOMEM, "cannot make the control socket");
 	ctl->addr.sun_family = AF_UNIX;
 	r = io_path(ctl->addr.sun_path, sizeof(ctl->addr.sun_path), e, "%s", path);
-	if (r == 0)
+	if (r == 0 && !bound)
 		r = make_directory(path, e);
 	if (r == 0)
-		r = bind_listener(ctl, fd, e);
+		r = bound ? find_listener(ctl, fd, e) : bind_listener(ctl, fd, e);
 	if (r < 0)
 		return r;
 	ctl->loop = loop;
-	ctl->group = group;
-	ctl->handler = handler;
-	ctl->ctx = ctx;
 	for (size_t i = 0; i < CTL_CLIENTS; i++) {
 		ctl->clients[i].ctl = ctl;
 		ctl->clients[i].in = ctl->input[i];
 		ev_io_init(&ctl->clients[i].io, on_client, -1, 0);
 	}
 	ev_timer_init(&ctl->pause, on_pause_over, 0., ACCEPT_PAUSE_S);
-	ev_io_init(&ctl->listener, on_listener, steal_fd(&fd), EV_READ);
+	ev_io_init(&ctl->listener, on_listener, steal_fd(&owned), EV_READ);
 	ctl->pause.data = ctl->listener.data = ctl;
 	ev_io_start(loop, &ctl->listener);
 	*out = ctl;
 	ctl = NULL;
 	return 0;
+}
+
+/* What answers, and whom. */
+static void serve(struct ctl *ctl, int64_t group, ctl_handler_fn handler, void *ctx)
+{
+	ctl->group = group;
+	ctl->handler = handler;
+	ctl->ctx = ctx;
+}
+
+int ctl_open(struct ctl **out, struct ev_loop *loop, const char *path, int64_t group, ctl_handler_fn handler, void *ctx,
+	     struct err *e)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int r = fd < 0 ? err_sys(e, errno, "cannot make the control socket") : listen_on(out, loop, path, fd, false, e);
+
+	if (r == 0)
+		serve(*out, group, handler, ctx);
+	return r;
+}
+
+int ctl_take(struct ctl **out, struct ev_loop *loop, const char *path, int fd, int64_t group, ctl_handler_fn handler,
+	     void *ctx, struct err *e)
+{
+	int r = listen_on(out, loop, path, fd, true, e);
+
+	if (r == 0)
+		serve(*out, group, handler, ctx);
+	return r;
+}
+
+int ctl_listener(const struct ctl *ctl)
+{
+	return ctl->listener.fd;
+}
+
+size_t ctl_waiting(const struct ctl *ctl, enum ctl_cmd cmd, int *fds, size_t max)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < CTL_CLIENTS && n < max; i++) {
+		const struct client *c = &ctl->clients[i];
+
+		if (c->io.fd >= 0 && c->waiting && c->request.cmd == cmd)
+			fds[n++] = c->io.fd;
+	}
+	return n;
 }
 
 void ctl_set_group(struct ctl *ctl, int64_t group)

@@ -307,6 +307,11 @@ int firewall_look(struct firewall *f, enum fw_backend backend, firewall_look_fn 
 	return start(f, e);
 }
 
+void firewall_resume(struct firewall *f)
+{
+	f->input_in = true;
+}
+
 bool firewall_input_made(const struct firewall *f, enum ip_family family)
 {
 	return f->input_made[family];

@@ -80,9 +80,9 @@ static void on_err(struct ev_loop *loop, ev_io *w, int revents)
 {
 	struct helper *h = w->data;
 	char buf[READ_LEN];
-	(void)loop;
-	(void)revents;
 
+	if (evio_again(loop, w, revents))
+		return;
 	for (int i = 0; i < READ_ROUNDS_MAX; i++) {
 		ssize_t n = io_read(w->fd, buf, sizeof(buf));
 
@@ -150,9 +150,8 @@ static bool drain_records(struct helper *h, int rounds)
 
 static void on_out(struct ev_loop *loop, ev_io *w, int revents)
 {
-	(void)loop;
-	(void)revents;
-
+	if (evio_again(loop, w, revents))
+		return;
 	(void)drain_records(w->data, READ_ROUNDS);
 }
 
@@ -216,14 +215,10 @@ static void on_exit_helper(struct proc *p, int status)
 
 int helper_open(char *path, size_t cap, struct err *e)
 {
-	const char *program = procfs_program();
 	char own[PATH_MAX];
-	ssize_t n = readlink(program, own, sizeof(own) - 1); /* of /proc it names a program that was replaced, too */
 	int fd = -1, r;
 
-	if (n > 0)
-		own[n] = '\0';
-	if ((n > 0 && own[0] == '/') || realpath(program, own)) {
+	if (procfs_program_path(own) == 0) {
 		r = io_path(path, cap, e, "%.*s/clashsup-helper", (int)(strrchr(own, '/') - own), own);
 		if (r < 0)
 			return r;

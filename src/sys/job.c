@@ -25,6 +25,7 @@ struct job {
 	ev_io in; /* .fd is -1 when closed */
 	char *input;
 	size_t input_len, input_sent;
+	bool input_lost;
 
 	ev_io out;
 	char *output;
@@ -67,9 +68,9 @@ static ssize_t read_some(struct job *j)
 static void on_output(struct ev_loop *loop, ev_io *w, int revents)
 {
 	struct job *j = w->data;
-	(void)loop;
-	(void)revents;
 
+	if (evio_again(loop, w, revents))
+		return;
 	for (int i = 0; i < READ_ROUNDS; i++) {
 		ssize_t n = read_some(j);
 
@@ -85,16 +86,18 @@ static void on_output(struct ev_loop *loop, ev_io *w, int revents)
 static void on_input(struct ev_loop *loop, ev_io *w, int revents)
 {
 	struct job *j = w->data;
-	(void)loop;
-	(void)revents;
 
+	if (evio_again(loop, w, revents))
+		return;
 	while (j->input_sent < j->input_len) {
 		ssize_t n = io_write(w->fd, j->input + j->input_sent, j->input_len - j->input_sent);
 
 		if (n == -EAGAIN)
 			return;
-		if (n < 0)
-			break; /* EPIPE: it reads no more; its exit status says the rest */
+		if (n < 0) {
+			j->input_lost = n != -EPIPE; /* which means: it reads no more; its exit status says the rest */
+			break;
+		}
 		j->input_sent += (size_t)n;
 	}
 	evio_close(j->reaper->loop, &j->in);
@@ -117,7 +120,9 @@ static void on_deadline(struct ev_loop *loop, ev_timer *w, int revents)
 static void on_exit_job(struct proc *p, int status)
 {
 	struct job *j = p->data;
-	struct job_result result = { .status = status, .timed_out = j->timed_out, .deadline_ms = j->deadline_ms };
+	struct job_result result = {
+		.status = status, .timed_out = j->timed_out, .input_lost = j->input_lost, .deadline_ms = j->deadline_ms
+	};
 
 	while (j->out.fd >= 0 && !j->output_cut && read_some(j) > 0)
 		;
@@ -250,7 +255,7 @@ int job_no_stderr(const void *arg, pid_t parent)
 
 bool job_ok(const struct job_result *result)
 {
-	return !result->timed_out && result->status >= 0 && WIFEXITED(result->status) &&
+	return !result->timed_out && !result->input_lost && result->status >= 0 && WIFEXITED(result->status) &&
 	       WEXITSTATUS(result->status) == 0;
 }
 
@@ -263,6 +268,8 @@ const char *job_why(const struct job_result *result, char *buf, size_t cap)
 	len = (int)strcspn(line, "\r\n");
 	if (result->timed_out)
 		snprintf(buf, cap, "no end within %lld ms", (long long)result->deadline_ms);
+	else if (result->input_lost)
+		snprintf(buf, cap, "its input could not be written");
 	else if (result->status == -1)
 		snprintf(buf, cap, "could not be started");
 	else if (WIFSIGNALED(result->status))

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "clashsup/evio.h"
 #include "sys/netlink.h"
 #include "sys/rtnl.h"
 
@@ -201,9 +202,9 @@ static void tell(const struct harvest *h)
 static void on_routing(struct ev_loop *loop, ev_io *io, int revents)
 {
 	struct harvest h = { .w = io->data };
-	(void)loop;
-	(void)revents;
 
+	if (evio_again(loop, io, revents))
+		return;
 	read_turn(&h.w->routing.nl, &h, take_routing);
 	tell(&h);
 }
@@ -211,9 +212,9 @@ static void on_routing(struct ev_loop *loop, ev_io *io, int revents)
 static void on_rulesets(struct ev_loop *loop, ev_io *io, int revents)
 {
 	struct harvest h = { .w = io->data };
-	(void)loop;
-	(void)revents;
 
+	if (evio_again(loop, io, revents))
+		return;
 	read_turn(&h.w->rulesets.nl, &h, take_ruleset);
 	tell(&h);
 }

@@ -47,6 +47,11 @@ void notify_open(struct notify *n)
 		n->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 		n->watchdog_us = n->fd < 0 ? 0 : read_watchdog();
 	}
+	notify_take_out();
+}
+
+void notify_take_out(void)
+{
 	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
 		unsetenv(ours[i]);
 }

@@ -259,6 +259,13 @@ static pid_t launch_fork(struct launch *l)
 	return pid;
 }
 
+void proc_adopt(struct reaper *r, struct proc *p, pid_t pid)
+{
+	p->pid = pid;
+	p->next = r->list;
+	r->list = p;
+}
+
 int proc_spawn(struct reaper *r, struct proc *p, const struct proc_spec *spec, struct err *e)
 {
 	struct launch l = { .spec = spec, .exec_fd = spec->exec_fd, .parent = getpid(), .reaper = r };
@@ -277,9 +284,7 @@ int proc_spawn(struct reaper *r, struct proc *p, const struct proc_spec *spec, s
 	pid = launch_fork(&l);
 	if (pid < 0)
 		return err_sys(e, -pid, "cannot start %s", spec->argv[0]);
-	p->pid = pid;
-	p->next = r->list;
-	r->list = p;
+	proc_adopt(r, p, pid);
 	return 0;
 }
 
@@ -382,44 +387,35 @@ static void on_more(struct ev_loop *loop, ev_timer *w, int revents)
 }
 
 /* SIGCHLDs merge into one: it says that there are some. */
-static void on_sigchld(struct ev_loop *loop, ev_io *w, int revents)
+static void on_sigchld(void *ctx, const struct signalfd_siginfo *info)
 {
-	struct signalfd_siginfo info;
-	(void)loop;
-	(void)revents;
-
-	while (io_read(w->fd, (char *)&info, sizeof(info)) > 0)
-		;
-	reap(w->data);
+	(void)info;
+	reap(ctx);
 }
 
 int reaper_start(struct reaper *r, struct ev_loop *loop)
 {
 	sigset_t chld;
-	int fd;
+	int result;
 
 	r->list = NULL;
 	r->loop = loop;
 	r->spared = false;
-	ev_io_init(&r->sigchld, on_sigchld, -1, EV_READ); /* so that stop is harmless */
 	ev_timer_init(&r->more, on_more, 0.0, 0.0);
+	r->more.data = r;
 	sigemptyset(&chld);
 	sigaddset(&chld, SIGCHLD);
-	sigprocmask(SIG_BLOCK, &chld, NULL);
-	fd = signalfd(-1, &chld, SFD_NONBLOCK | SFD_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	ev_io_set(&r->sigchld, fd, EV_READ);
-	ev_set_priority(&r->sigchld, EV_MAXPRI);
-	r->sigchld.data = r->more.data = r;
-	ev_io_start(loop, &r->sigchld);
+	r->sigchld.priority = EV_MAXPRI;
+	result = loop_signals_start(&r->sigchld, loop, &chld, on_sigchld, r);
+	if (result < 0)
+		return result;
 	ev_timer_start(loop, &r->more); /* children from before: no signal will come for them again */
 	return 0;
 }
 
 void reaper_stop(struct reaper *r)
 {
-	evio_close(r->loop, &r->sigchld);
+	loop_signals_stop(&r->sigchld, r->loop);
 	ev_timer_stop(r->loop, &r->more);
 }
 
@@ -455,11 +451,13 @@ void proc_clean_start(void)
 	}
 }
 
-void proc_open_signals(void)
+void proc_open_signals(const sigset_t *read)
 {
 	sigset_t held;
 
 	sigemptyset(&held);
+	if (read)
+		held = *read;
 	sigaddset(&held, SIGCHLD); /* the reaper reads it */
 	sigprocmask(SIG_SETMASK, &held, NULL);
 }

@@ -53,6 +53,18 @@ const char *procfs_program(void)
 	return access(link, F_OK) < 0 && name && name[0] == '/' ? name : link;
 }
 
+int procfs_program_path(char path[PATH_MAX])
+{
+	const char *program = procfs_program();
+	ssize_t n = readlink(program, path, PATH_MAX - 1); /* names it even where it is gone, as realpath would not */
+
+	if (n > 0)
+		path[n] = '\0';
+	if (n > 0 && path[0] == '/')
+		return 0;
+	return realpath(program, path) ? 0 : -errno;
+}
+
 /* Numbers among the names in a directory of /proc, each to `each` until it returns false. False: no such directory. */
 static bool each_number(const char *path, bool (*each)(void *ctx, int number), void *ctx)
 {

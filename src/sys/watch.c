@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "clashsup/evio.h"
 #include "clashsup/io.h"
 
 #define POINTS 8      /* watched places of one path */
@@ -312,9 +313,9 @@ static void on_events(struct ev_loop *loop, ev_io *io, int revents)
 {
 	_Alignas(struct inotify_event) char buf[READ_LEN];
 	struct watch *w = io->data;
-	(void)loop;
-	(void)revents;
 
+	if (evio_again(loop, io, revents))
+		return;
 	for (int round = 0; round < READ_ROUNDS; round++) {
 		ssize_t n = io_read(io->fd, buf, sizeof(buf));
 

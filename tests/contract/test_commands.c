@@ -87,6 +87,7 @@ struct cell {
 #define NO_SET(why) NO("there is no set to refresh: " why)
 #define NO_PROCESS(state) NO("there is no Mihomo to signal: it " state)
 #define NOT_YET(state) NO("SIGHUP would end Mihomo now: it " state "; try again when it is ready")
+#define NO_PROGRAM NO("not replaced, the running program goes on: it is not known where the program is (no /proc?)")
 #define ENDING NO("clashsup is shutting down")
 
 #define IN_EVERY_STATE(cell) { \
@@ -200,7 +201,7 @@ static const struct cell by_child[ASKED][CHILD_STATES] = {
 		[CHILD_BACKOFF]    = OK,
 		[CHILD_FAILED]     = OK,
 	},
-	[REEXEC] = IN_EVERY_STATE(NO("unknown command")),
+	[REEXEC] = IN_EVERY_STATE(NO_PROGRAM),
 	[SIGNAL_HUP] = {
 		[CHILD_STOPPED]    = NO_PROCESS("is stopped"),
 		[CHILD_WAITING]    = NO_PROCESS("waits for a good config or its port"),
@@ -271,7 +272,7 @@ static const struct cell by_net[ASKED][NET_STATES] = {
 		[NET_DISARMING] = NO_SET("the network is disarming"),
 	},
 	[RELOAD]      = IN_EVERY_NET(OK),
-	[REEXEC]      = IN_EVERY_NET(NO("unknown command")),
+	[REEXEC]      = IN_EVERY_NET(NO_PROGRAM),
 	[SIGNAL_HUP]  = IN_EVERY_NET(OK),
 	[SIGNAL_TERM] = IN_EVERY_NET(OK),
 };
@@ -605,7 +606,7 @@ static int set_up(void **state)
 	int r = with_reaper(state);
 	sigset_t chld;
 
-	proc_open_signals();
+	proc_open_signals(NULL);
 	sigemptyset(&chld);
 	sigaddset(&chld, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &chld, NULL);
