@@ -16,6 +16,7 @@
 #include <stddef.h>
 
 #define LOG_BACKLOG (64 * 1024)
+#define LOG_PASS_MAX (16 * 1024)
 #define LOG_LINE_MAX 4096 /* = PIPE_BUF: such a write to a ready pipe never blocks */
 
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR };
@@ -27,6 +28,15 @@ enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERRO
 
 void log_open(int fd, enum log_level least);
 void log_set_level(enum log_level least);
+
+/*
+ * How a line looks: writes it with its newline to `out`, which has LOG_ROOM bytes; its
+ * length, or 0 when it cannot, and then the line goes out as plain text. `area` is
+ * NULL for a line of another program. Called for each line, never from within itself.
+ */
+#define LOG_ROOM (2 * LOG_PASS_MAX + 256)
+typedef size_t (*log_format_fn)(char *out, enum log_level level, const char *area, const char *text, size_t len);
+void log_set_format(log_format_fn format); /* NULL = plain text, as at first */
 int log_fd(void);
 
 /* "[area] sentence\n". Control characters in the text are written as '?'. */
@@ -37,9 +47,11 @@ void log_line(enum log_level level, const char *area, const char *fmt, ...) __at
 #define log_warn(area, ...) log_line(LOG_LEVEL_WARN, area, __VA_ARGS__)
 #define log_error(area, ...) log_line(LOG_LEVEL_ERROR, area, __VA_ARGS__)
 
-/* Passes one line of another program on, as it is, without its newline; at most LOG_PASS_MAX bytes of it. */
-#define LOG_PASS_MAX (16 * 1024)
-void log_pass(const char *text, size_t len);
+/*
+ * Passes one line of another program on, as it is, without its newline; at most
+ * LOG_PASS_MAX bytes of it. Its level is only told, whatever the least one is.
+ */
+void log_pass(enum log_level level, const char *text, size_t len);
 
 bool log_pending(void);
 void log_flush(void);

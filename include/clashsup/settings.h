@@ -33,6 +33,7 @@ enum settings_backend { BACKEND_AUTO, BACKEND_IPTABLES, BACKEND_NFT, BACKEND_SCR
 enum settings_on_death { ON_DEATH_OPEN, ON_DEATH_CLOSED };
 enum settings_scope { SCOPE_ALL, SCOPE_OUTPUT };
 enum settings_ready { READY_WAITING, READY_ARMED };
+enum settings_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 enum settings_give_up { GIVE_UP_NEVER, GIVE_UP_EXIT, GIVE_UP_STAY };
 enum settings_fallback { FALLBACK_AUTO, FALLBACK_NONE, FALLBACK_GIVEN };
 
@@ -123,6 +124,7 @@ struct settings {
 	} notify;
 	struct {
 		enum log_level level;
+		enum settings_format format;
 		char mihomo[PATH_MAX]; /* "inherit", or the file of Mihomo's lines */
 		uint64_t mihomo_size;
 		uint32_t mihomo_count; /* old files that are kept */

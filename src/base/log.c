@@ -11,6 +11,7 @@
 static struct {
 	int fd;
 	enum log_level least;
+	log_format_fn format;
 	size_t used; /* bytes waiting in ring, from its start */
 	unsigned long lost;
 	char ring[LOG_BACKLOG];
@@ -42,6 +43,11 @@ void log_open(int fd, enum log_level least)
 void log_set_level(enum log_level least)
 {
 	sink.least = least;
+}
+
+void log_set_format(log_format_fn format)
+{
+	sink.format = format;
 }
 
 int log_fd(void)
@@ -91,6 +97,21 @@ static void emit(const char *text, size_t len)
 	enqueue(text + written, len - written);
 }
 
+/* One line in the format that is wanted. */
+static size_t format_line(char *out, enum log_level level, const char *area, const char *text, size_t len)
+{
+	size_t used = sink.format ? sink.format(out, level, area, text, len) : 0;
+
+	if (used)
+		return used;
+	used = area ? (size_t)snprintf(out, LOG_LINE_MAX, "[%s] ", area) : 0;
+	if (area && len > LOG_LINE_MAX - 2 - used)
+		len = LOG_LINE_MAX - 2 - used;
+	memcpy(out + used, text, len);
+	out[used + len] = '\n';
+	return used + len + 1;
+}
+
 void log_flush(void)
 {
 	size_t written;
@@ -100,11 +121,10 @@ void log_flush(void)
 		memmove(sink.ring, sink.ring + written, sink.used);
 	}
 	if (!sink.used && sink.lost) {
-		char note[80];
-		int n = snprintf(note, sizeof(note), "[" LOG_CLASH "] %lu log lines lost: output was blocked\n",
-				 sink.lost);
+		char note[80], line[LOG_ROOM];
+		int n = snprintf(note, sizeof(note), "%lu log lines lost: output was blocked", sink.lost);
 
-		if (put(note, (size_t)n, &written))
+		if (put(line, format_line(line, LOG_LEVEL_WARN, LOG_CLASH, note, (size_t)n), &written))
 			sink.lost = 0;
 	}
 }
@@ -116,37 +136,29 @@ bool log_pending(void)
 
 void log_line(enum log_level level, const char *area, const char *fmt, ...)
 {
-	char line[LOG_LINE_MAX];
-	int used, more;
+	char text[LOG_LINE_MAX], line[LOG_ROOM];
 	va_list ap;
 	size_t len;
+	int n;
 
 	if (level < sink.least)
 		return;
-	used = snprintf(line, sizeof(line), "[%s] ", area);
 	va_start(ap, fmt);
-	more = vsnprintf(line + used, sizeof(line) - (size_t)used - 1, fmt, ap);
+	n = vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	len = (size_t)used + (more < 0 ? 0 : (size_t)more);
-	if (len > sizeof(line) - 2)
-		len = sizeof(line) - 2;
+	len = n < 0 ? 0 : (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1;
 	for (size_t i = 0; i < len; i++) {
-		unsigned char c = (unsigned char)line[i];
+		unsigned char c = (unsigned char)text[i];
 
 		if (c < 0x20 || c == 0x7f)
-			line[i] = '?';
+			text[i] = '?';
 	}
-	line[len] = '\n';
-	emit(line, len + 1);
+	emit(line, format_line(line, level, area, text, len));
 }
 
-void log_pass(const char *text, size_t len)
+void log_pass(enum log_level level, const char *text, size_t len)
 {
-	char line[LOG_PASS_MAX + 1];
+	char line[LOG_ROOM];
 
-	if (len > sizeof(line) - 1)
-		len = sizeof(line) - 1;
-	memcpy(line, text, len);
-	line[len] = '\n';
-	emit(line, len + 1);
+	emit(line, format_line(line, level, NULL, text, len < LOG_PASS_MAX ? len : LOG_PASS_MAX));
 }

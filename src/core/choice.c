@@ -129,7 +129,7 @@ static void named(enum fw_backend b, const struct ability *a, struct choice *out
 		snprintf(out->why, sizeof(out->why), "%s works for %s", title(a, b, name, sizeof(name)),
 			 works_for(out));
 	else
-		snprintf(out->why, sizeof(out->why), "%s works for %s (%.300s)", title(a, b, name, sizeof(name)),
+		snprintf(out->why, sizeof(out->why), "%s works for %s (%.280s)", title(a, b, name, sizeof(name)),
 			 works_for(out), state);
 }
 

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 /* "" for what is no text. */
-static inline const char *json_text(const cJSON *o, const char *name)
+static inline const char *json_get_text(const cJSON *o, const char *name)
 {
 	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, name));
 
@@ -15,7 +15,7 @@ static inline const char *json_text(const cJSON *o, const char *name)
 }
 
 /* `fallback` for what is no number, or none that a double holds exactly. */
-static inline int64_t json_number(const cJSON *o, const char *name, int64_t fallback)
+static inline int64_t json_get_number(const cJSON *o, const char *name, int64_t fallback)
 {
 	const cJSON *n = cJSON_GetObjectItemCaseSensitive(o, name);
 
@@ -24,7 +24,7 @@ static inline int64_t json_number(const cJSON *o, const char *name, int64_t fall
 	return (int64_t)n->valuedouble;
 }
 
-static inline bool json_true(const cJSON *o, const char *name)
+static inline bool json_get_true(const cJSON *o, const char *name)
 {
 	return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(o, name));
 }

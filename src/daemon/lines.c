@@ -35,10 +35,12 @@ enum log_level lines_level(const char *text, size_t len)
 
 void lines_take(struct lines *l, const char *text, size_t len)
 {
+	enum log_level level = lines_level(text, len);
+
 	ring_add(&l->ring, text, len);
 	if (l->news)
 		l->news(l->ctx);
-	if (lines_level(text, len) < l->settings->log.level)
+	if (level < l->settings->log.level)
 		return;
 	if (!policy_rate(&l->rate, l->settings->log.rate, clock_ms())) {
 		l->dropped++;
@@ -47,7 +49,7 @@ void lines_take(struct lines *l, const char *text, size_t len)
 	if (l->file && logfile_wanted(l->file))
 		logfile_put(l->file, text, len);
 	else
-		log_pass(text, len);
+		log_pass(level, text, len);
 }
 
 void lines_tick(struct lines *l)

@@ -144,6 +144,7 @@ static int command_run(struct settings *s, const struct command_line *c)
 	if (!find_source(c, &source))
 		return 1;
 	log_open(STDOUT_FILENO, s->log.level);
+	supervisor_log_format(s);
 	if (chdir("/") < 0) { /* never pin a mount */
 		log_error(LOG_CLASH, "cannot change to the directory /: %s", strerror(errno));
 		return 1;

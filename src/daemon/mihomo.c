@@ -398,11 +398,12 @@ void mihomo_deinit(struct mihomo *m)
 
 static void put_output(const struct output *o, const char *name, cJSON *to, cJSON *fds)
 {
-	cleanup_free char *rest = strndup(o->line, o->used);
+	char rest[OUTPUT_LINE + 1];
 
+	memcpy(rest, o->line, o->used);
+	rest[o->used] = '\0';
 	reexec_put_fd(fds, name, o->io.fd);
-	if (rest)
-		cJSON_AddStringToObject(to, name, rest);
+	cJSON_AddStringToObject(to, name, rest);
 }
 
 void mihomo_save(const struct mihomo *m, cJSON *to, cJSON *fds)
@@ -425,7 +426,7 @@ void mihomo_save(const struct mihomo *m, cJSON *to, cJSON *fds)
 
 static void take_output(struct mihomo *m, struct output *o, const char *name, const cJSON *from, const cJSON *fds)
 {
-	const char *rest = json_text(from, name);
+	const char *rest = json_get_text(from, name);
 	int fd = reexec_take_fd(fds, name);
 
 	if (fd < 0)
@@ -437,7 +438,7 @@ static void take_output(struct mihomo *m, struct output *o, const char *name, co
 
 int mihomo_resume(struct mihomo *m, const cJSON *from, const cJSON *fds, struct err *e)
 {
-	int64_t pid = json_number(from, "pid", 0);
+	int64_t pid = json_get_number(from, "pid", 0);
 	siginfo_t info;
 	int fifo, life;
 
@@ -446,7 +447,7 @@ int mihomo_resume(struct mihomo *m, const cJSON *from, const cJSON *fds, struct 
 	if (fifo < 0)
 		return err_set(e, EBADF, "the ready FIFO was not handed over");
 	ready_watch(m, fifo);
-	m->restarts_in_place = (uint32_t)json_number(from, "restarts_in_place", 0);
+	m->restarts_in_place = (uint32_t)json_get_number(from, "restarts_in_place", 0);
 	take_output(m, &m->out, "out", from, fds);
 	take_output(m, &m->err, "err", from, fds);
 	if (pid <= 1 || pid > INT_MAX)
@@ -457,14 +458,14 @@ int mihomo_resume(struct mihomo *m, const cJSON *from, const cJSON *fds, struct 
 	life = reexec_take_fd(fds, "life"); /* none: its end was told, and the process is about to follow */
 	if (life >= 0)
 		evio_read(m->loop, &m->life, life, on_life, m);
-	m->group = (pid_t)json_number(from, "group", pid);
-	m->started_ms = json_number(from, "started_ms", clock_ms());
-	m->said_up = (uint64_t)json_number(from, "said_up", 0);
-	m->said_ms = json_number(from, "said_ms", 0);
-	m->ups = (uint32_t)json_number(from, "ups", 0);
-	m->has_shell = json_true(from, "has_shell");
-	m->told_ready = json_true(from, "ready");
-	if (json_true(from, "hangup"))
+	m->group = (pid_t)json_get_number(from, "group", pid);
+	m->started_ms = json_get_number(from, "started_ms", clock_ms());
+	m->said_up = (uint64_t)json_get_number(from, "said_up", 0);
+	m->said_ms = json_get_number(from, "said_ms", 0);
+	m->ups = (uint32_t)json_get_number(from, "ups", 0);
+	m->has_shell = json_get_true(from, "has_shell");
+	m->told_ready = json_get_true(from, "ready");
+	if (json_get_true(from, "hangup"))
 		ev_timer_again(m->loop, &m->hup);
 	return 0;
 }

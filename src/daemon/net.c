@@ -21,10 +21,13 @@ static const char *const family_name[IP_FAMILIES] = { "IPv4", "IPv6" };
 
 static void leave_out(struct net *n, enum ip_family f, const char *why)
 {
+	size_t len = strnlen(why, sizeof(n->note[f]) - 1);
+
 	n->family[f] = false;
 	if (strcmp(n->note[f], why) == 0)
 		return;
-	snprintf(n->note[f], sizeof(n->note[f]), "%s", why);
+	memmove(n->note[f], why, len); /* it may be another text of *n */
+	n->note[f][len] = '\0';
 	log_warn(LOG_CLASH, "%s is left out: %s", family_name[f], why);
 }
 
@@ -583,8 +586,11 @@ void net_remove_routes(struct net *n)
 	struct err e = ERR_INIT;
 
 	for (unsigned f = 0; f < IP_FAMILIES && !n->powerless; f++) {
-		/* twice, since nobody comes after us who would try again */
-		if (route_sweep((enum ip_family)f, &e) < 0 && route_sweep((enum ip_family)f, &e) < 0)
+		int r = -1;
+
+		for (int tries = 0; tries < 2 && r < 0; tries++) /* nobody comes after us who would try again */
+			r = route_sweep((enum ip_family)f, &e);
+		if (r < 0)
 			log_warn(LOG_CLASH, "cannot remove the %s policy routing: %s", family_name[f], e.msg);
 	}
 }

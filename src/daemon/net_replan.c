@@ -72,11 +72,9 @@ bool net_replan_next(struct net *n)
 	if (!n->on || !n->repair.replan)
 		return false;
 	if (n->resumed && !surroundings_known(n->around))
-		return true;	      /* it waits */
-	if (n->resumed && !fits(n)) { /* taken out by what it was made with, and put in by what there is now */
-		n->repair.replan = false;
-		n->ops.tell(n->ctx, NET_EV_ARM_FAILED);
-	} else if (n->backend == FW_SCRIPT) { /* which knows "apply" and "remove" */
+		return true; /* it waits */
+	/* A script knows "apply" and "remove"; and what is no plan of ours goes out by what it was made with. */
+	if (n->backend == FW_SCRIPT || (n->resumed && !fits(n))) {
 		n->repair.replan = false;
 		n->ops.tell(n->ctx, NET_EV_ARM_FAILED);
 	} else if (!n->prepared) {

@@ -47,13 +47,13 @@ void net_save(const struct net *n, cJSON *to)
 
 static void load_family(struct net *n, enum ip_family f, const cJSON *from)
 {
-	unsigned there = (unsigned)json_number(from, "sets", 0);
+	unsigned there = (unsigned)json_get_number(from, "sets", 0);
 
 	for (unsigned set = 0; set < FW_SETS; set++)
 		n->sets.there[f][set] = there >> set & 1u;
-	n->family[f] = json_true(from, "on");
-	snprintf(n->note[f], sizeof(n->note[f]), "%s", json_text(from, "note"));
-	n->plan.dns.has_fallback[f] = addr_parse(json_text(from, "dns_fallback"), &n->plan.dns.fallback[f]) == 0;
+	n->family[f] = json_get_true(from, "on");
+	snprintf(n->note[f], sizeof(n->note[f]), "%s", json_get_text(from, "note"));
+	n->plan.dns.has_fallback[f] = addr_parse(json_get_text(from, "dns_fallback"), &n->plan.dns.fallback[f]) == 0;
 }
 
 static bool load_backend(struct net *n, const char *name)
@@ -83,24 +83,24 @@ enum net_state net_resume(struct net *n, const cJSON *from, const struct net_pla
 {
 	struct err e = ERR_INIT;
 
-	n->armed_before = json_true(from, "armed_before");
-	if (json_true(from, "clean")) {
+	n->armed_before = json_get_true(from, "armed_before");
+	if (json_get_true(from, "clean")) {
 		n->sweep = false;
 		n->direct = true;
 		return NET_DIRECT;
 	}
-	if (!json_true(from, "on") || n->powerless || !load_backend(n, json_text(from, "backend")))
+	if (!json_get_true(from, "on") || n->powerless || !load_backend(n, json_get_text(from, "backend")))
 		return NET_DISARMING;
 	net_copy_plan(n, plan);
 	guess_plan(n);
-	n->plan.dns.port = (uint16_t)json_number(from, "dns_port", 0);
+	n->plan.dns.port = (uint16_t)json_get_number(from, "dns_port", 0);
 	n->plan.dns.on = n->plan.dns.port != 0;
 	for (unsigned f = 0; f < IP_FAMILIES; f++)
 		load_family(n, (enum ip_family)f, cJSON_GetObjectItemCaseSensitive(from, family_key[f]));
-	snprintf(n->dns_note, sizeof(n->dns_note), "%s", json_text(from, "dns_note"));
-	n->no_ipset = json_true(from, "no_ipset");
-	n->standing = n->stand = json_true(from, "standing");
-	n->armed_ms = json_number(from, "armed_ms", 0);
+	snprintf(n->dns_note, sizeof(n->dns_note), "%s", json_get_text(from, "dns_note"));
+	n->no_ipset = json_get_true(from, "no_ipset");
+	n->standing = n->stand = json_get_true(from, "standing");
+	n->armed_ms = json_get_number(from, "armed_ms", 0);
 	n->on = n->filled = true;
 	firewall_resume(n->firewall);
 	n->sweep = false;

@@ -36,7 +36,8 @@ static void refuse(struct supervisor *s, const char *why)
 
 	r->asked = false;
 	ev_timer_stop(s->loop, &r->look);
-	snprintf(r->refusal, sizeof(r->refusal), "not replaced, the running program goes on: %s", why);
+	snprintf(r->refusal, sizeof(r->refusal), "not replaced, the running program goes on: %.*s", REEXEC_TEXT - 48,
+		 why);
 	log_error(LOG_CLASH, "reexec: %s", r->refusal);
 	announce(s, TELL(.kind = ANNOUNCE_REFUSED, .reason = r->refusal)); /* which wakes those who wait */
 }
@@ -362,7 +363,6 @@ int reexec_check_main(void)
 	struct err e = ERR_INIT;
 	size_t len = 0;
 	int r = read_stdin(&bytes, &len);
-	cleanup_fd int fd = -1;
 
 	if (r < 0)
 		err_sys(&e, -r, "cannot read the state");
@@ -370,7 +370,7 @@ int reexec_check_main(void)
 		r = reexec_state_read(&state, bytes, len, &e);
 	reexec_state_free(&state);
 	if (r == 0)
-		r = fd = helper_open(helper, sizeof(helper), &e);
+		r = helper_open(helper, sizeof(helper), &e); /* and our end closes it */
 	if (r < 0)
 		fprintf(stderr, "%s\n", e.msg);
 	return r < 0;

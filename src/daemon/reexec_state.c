@@ -28,7 +28,7 @@ static int take(int64_t fd)
 
 int reexec_take_fd(const cJSON *fds, const char *name)
 {
-	return take(json_number(fds, name, -1));
+	return take(json_get_number(fds, name, -1));
 }
 
 void reexec_each_fd(const cJSON *fds, void (*each)(int fd, bool keep), bool keep)
@@ -114,7 +114,7 @@ static void get_ring(const cJSON *from, const char *name, struct ring *r)
 
 static void get_text(const cJSON *from, const char *name, char *out, size_t cap)
 {
-	snprintf(out, cap, "%s", json_text(from, name));
+	snprintf(out, cap, "%s", json_get_text(from, name));
 }
 
 /* ---- the config in force ---- */
@@ -141,9 +141,9 @@ static void get_facts(const cJSON *from, struct config_facts *f)
 {
 	const cJSON *item;
 
-	*f = (struct config_facts){ .port = (uint16_t)json_number(from, "port", 0),
-				    .dns_port = (uint16_t)json_number(from, "dns_port", 0),
-				    .patch_port = json_true(from, "patch_port") };
+	*f = (struct config_facts){ .port = (uint16_t)json_get_number(from, "port", 0),
+				    .dns_port = (uint16_t)json_get_number(from, "dns_port", 0),
+				    .patch_port = json_get_true(from, "patch_port") };
 	get_text(from, "warning", f->warning, sizeof(f->warning));
 	cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(from, "marks"))
 	{
@@ -211,10 +211,10 @@ static enum child_state find_child(const char *name)
 void reexec_state_load(struct supervisor *s, const struct reexec_state *state)
 {
 	const cJSON *from = cJSON_GetObjectItemCaseSensitive(state->json, "supervisor");
-	const char *history = json_text(from, "history");
+	const char *history = json_get_text(from, "history");
 
-	s->machine.life.child = find_child(json_text(from, "child"));
-	s->machine.life.tproxy = json_true(from, "tproxy");
+	s->machine.life.child = find_child(json_get_text(from, "child"));
+	s->machine.life.tproxy = json_get_true(from, "tproxy");
 	get_text(from, "home", s->home, sizeof(s->home));
 	get_text(from, "config", s->config, sizeof(s->config));
 	get_text(from, "home_in_force", s->home_in_force, sizeof(s->home_in_force));
@@ -223,19 +223,19 @@ void reexec_state_load(struct supervisor *s, const struct reexec_state *state)
 	s->since = get_time(from, "since");
 	s->child_since = get_time(from, "child_since");
 	s->exit_at = get_time(from, "exit_at");
-	s->starts = (uint32_t)json_number(from, "starts", 0);
-	s->exited = json_true(from, "exited");
-	s->exit_status = (int)json_number(from, "exit_status", 0);
-	s->death_status = (int)json_number(from, "death_status", 0);
-	s->restart.deaths = (uint32_t)json_number(from, "deaths", 0);
-	s->backoff_ms = json_number(from, "backoff_ms", 0);
-	s->armed_in_us = json_number(from, "armed_in_us", -1);
-	s->disarm_us = json_number(from, "disarm_us", -1);
-	s->recovering = json_true(from, "recovering");
-	s->down = json_true(from, "down");
-	s->service.ready = json_true(from, "told_ready");
-	s->eventlog.child_since_ms = json_number(from, "child_since_ms", 0);
-	s->eventlog.net_since_ms = json_number(from, "net_since_ms", 0);
+	s->starts = (uint32_t)json_get_number(from, "starts", 0);
+	s->exited = json_get_true(from, "exited");
+	s->exit_status = (int)json_get_number(from, "exit_status", 0);
+	s->death_status = (int)json_get_number(from, "death_status", 0);
+	s->restart.deaths = (uint32_t)json_get_number(from, "deaths", 0);
+	s->backoff_ms = json_get_number(from, "backoff_ms", 0);
+	s->armed_in_us = json_get_number(from, "armed_in_us", -1);
+	s->disarm_us = json_get_number(from, "disarm_us", -1);
+	s->recovering = json_get_true(from, "recovering");
+	s->down = json_get_true(from, "down");
+	s->service.ready = json_get_true(from, "told_ready");
+	s->eventlog.child_since_ms = json_get_number(from, "child_since_ms", 0);
+	s->eventlog.net_since_ms = json_get_number(from, "net_since_ms", 0);
 	get_ring(from, "events", &s->eventlog.ring);
 	get_ring(from, "lines", &s->lines.ring);
 	(void)history_decode(history, strlen(history), &s->deaths.history, NULL); /* reexec_state_read has judged it */
@@ -319,7 +319,7 @@ static void on_problem(void *ctx, const char *text)
 
 static int read_settings(struct reexec_state *out, struct err *e)
 {
-	const char *text = json_text(out->json, "settings");
+	const char *text = json_get_text(out->json, "settings");
 	struct err first = ERR_INIT;
 
 	out->settings = calloc(1, sizeof(*out->settings));
@@ -334,10 +334,10 @@ static int read_settings(struct reexec_state *out, struct err *e)
 static int judge(const struct reexec_state *state, struct err *e)
 {
 	const cJSON *own = cJSON_GetObjectItemCaseSensitive(state->json, "supervisor");
-	const char *history = json_text(own, "history");
+	const char *history = json_get_text(own, "history");
 
-	if (find_child(json_text(own, "child")) == CHILD_STATES)
-		return err_set(e, EINVAL, "unknown state \"%.40s\"", json_text(own, "child"));
+	if (find_child(json_get_text(own, "child")) == CHILD_STATES)
+		return err_set(e, EINVAL, "unknown state \"%.40s\"", json_get_text(own, "child"));
 	if (history_decode(history, strlen(history), NULL, e) < 0)
 		return -EINVAL;
 	return lastgood_decode(state->addresses, state->n_addresses, NULL, NULL, e);
@@ -352,12 +352,12 @@ int reexec_state_read(struct reexec_state *out, const char *bytes, size_t len, s
 	out->json = end ? cJSON_ParseWithLength(bytes, (size_t)(end - bytes)) : NULL;
 	if (!out->json)
 		return err_set(e, EINVAL, "what was handed over is no JSON");
-	if (json_number(out->json, "version", 0) != REEXEC_STATE_VERSION)
+	if (json_get_number(out->json, "version", 0) != REEXEC_STATE_VERSION)
 		return err_set(e, EINVAL, "what was handed over has another version than %d", REEXEC_STATE_VERSION);
 	out->fds = cJSON_GetObjectItemCaseSensitive(out->json, "fds");
 	out->addresses = end + 1;
 	out->n_addresses = len - (size_t)(end + 1 - bytes);
-	out->source.must_exist = json_true(out->json, "must_exist");
+	out->source.must_exist = json_get_true(out->json, "must_exist");
 	get_text(out->json, "file", out->source.file, sizeof(out->source.file));
 	r = judge(out, e);
 	return r < 0 ? r : read_settings(out, e);

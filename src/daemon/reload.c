@@ -43,7 +43,7 @@ static void on_problem(void *ctx, const char *text)
 
 	log_error(LOG_CLASH, "%s", text);
 	if (!p->n++)
-		snprintf(p->first, sizeof(p->first), "%s", text);
+		snprintf(p->first, sizeof(p->first), "%.*s", RELOAD_TEXT - 1, text);
 }
 
 static void complain(struct problems *p, const char *file, const char *sentence)
@@ -183,6 +183,7 @@ static void take_copies(struct supervisor *s)
 	s->health.policy.rise = set->probe.rise;
 	servers_set_interval(&s->servers);
 	log_set_level(set->log.level);
+	supervisor_log_format(set);
 	if (s->ctl)
 		ctl_set_group(s->ctl, set->control.group);
 }
@@ -374,8 +375,8 @@ void reload_save(const struct reload *r, cJSON *to)
 
 void reload_load(struct reload *r, const cJSON *from)
 {
-	r->mode = json_true(from, "mixed") ? MODE_MIXED : MODE_TPROXY;
-	r->core = json_true(from, "core");
+	r->mode = json_get_true(from, "mixed") ? MODE_MIXED : MODE_TPROXY;
+	r->core = json_get_true(from, "core");
 }
 
 /* ---- life ---- */

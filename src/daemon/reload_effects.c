@@ -74,6 +74,7 @@ static const struct {
 	{ "hooks", "timeout", RELOAD_LIVE },
 	{ "notify", "ready", RELOAD_LIVE },
 	{ "log", "level", RELOAD_LIVE },
+	{ "log", "format", RELOAD_LIVE },
 	{ "log", "mihomo", RELOAD_LOGFILE },
 	{ "log", "mihomo_size", RELOAD_LOGFILE },
 	{ "log", "mihomo_count", RELOAD_LOGFILE },

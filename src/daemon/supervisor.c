@@ -11,6 +11,7 @@
 #include "clashsup/log.h"
 #include "clashsup/procfs.h"
 #include "daemon/reexec_state.h"
+#include "parse/log_json.h"
 
 bool supervisor_find_config(const struct settings *s, char home[PATH_MAX], char config[PATH_MAX])
 {
@@ -31,6 +32,11 @@ bool supervisor_find_config(const struct settings *s, char home[PATH_MAX], char 
 	else
 		snprintf(config, PATH_MAX, "%.*s/config.yaml", PATH_MAX - 16, home);
 	return access(config, F_OK) == 0;
+}
+
+void supervisor_log_format(const struct settings *s)
+{
+	log_set_format(s->log.format == LOG_FORMAT_JSON ? log_json : NULL);
 }
 
 static int make_directories(struct supervisor *s, struct err *e)
@@ -216,6 +222,7 @@ static int resume(struct supervisor *s, struct err *e)
 static int resume_from(struct reexec_state *state)
 {
 	log_open(STDOUT_FILENO, state->settings->log.level);
+	supervisor_log_format(state->settings);
 	return with_supervisor(state->settings, &state->source, reexec_take_fd(state->fds, "ready"), state, resume);
 }
 

@@ -108,6 +108,9 @@ bool supervisor_resume(int handed, int *code);
 /* Removes what a dead supervisor left in the kernel: `clashsup cleanup`. */
 int supervisor_cleanup(struct settings *settings);
 
+/* [log] format, from now on. */
+void supervisor_log_format(const struct settings *s);
+
 /* Who Mihomo and the helpers are to be, as the settings say; and to make it so from the next start on. */
 int supervisor_identify(const struct settings *s, struct sandbox_ids *out, struct err *e);
 int supervisor_take_ids(struct supervisor *s, struct err *e);

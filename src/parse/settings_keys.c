@@ -4,6 +4,7 @@
 
 static const char *const mode_words[] = { "tproxy", "mixed", NULL };
 static const char *const level_words[] = { "debug", "info", "warn", "error", NULL };
+static const char *const format_words[] = { "text", "json", NULL };
 static const char *const backend_words[] = { "auto", "iptables", "nft", "script", NULL };
 static const char *const on_death_words[] = { "open", "closed", NULL };
 static const char *const scope_words[] = { "all", "output", NULL };
@@ -88,6 +89,7 @@ const struct setting_key setting_keys[] = {
 	{ "hooks", "timeout", SETTING_MS, AT(hooks.timeout_ms), 100, HOUR_MS, NULL, "10s" },
 	{ "notify", "ready", SETTING_CHOICE, AT(notify.ready), 0, 0, ready_words, "waiting" },
 	{ "log", "level", SETTING_CHOICE, AT(log.level), 0, 0, level_words, "info" },
+	{ "log", "format", SETTING_CHOICE, AT(log.format), 0, 0, format_words, "text" },
 	{ "log", "mihomo", SETTING_SINK, AT(log.mihomo), 0, 0, NULL, "inherit" },
 	{ "log", "mihomo_size", SETTING_BYTES, AT(log.mihomo_size), 4096, 1u << 30, NULL, "1M" },
 	{ "log", "mihomo_count", SETTING_COUNT, AT(log.mihomo_count), 0, 100, NULL, "3" },

@@ -60,6 +60,26 @@ class Logs(RestartCase):
         self.assertIn("x" * 12000, sup.ctl("logs").splitlines())
         self.assertIn("a?b\tc", sup.ctl("logs").splitlines())
 
+    def test_as_json_each_line_is_an_object(self):
+        sup = self.core("printf 'a\\377\\033b\\t\\\\ \"c\"\\n'; echo 'level=warning msg=\"w\"' >&2",
+                        conf={"log": {"format": "json", "level": "debug"}})
+        sup.ctl("reload")
+        sup.wait_log("nothing changed")
+        lines = [json.loads(line.text) for line in sup.lines]
+        for line in lines:
+            self.assertEqual(list(line), ["time", "level", "area", "msg"])
+            self.assertRegex(line["time"], r"^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
+        told = {(line["level"], line["area"], line["msg"]) for line in lines}
+        self.assertIn(("info", "mihomo", 'a??b\t\\ "c"'), told)
+        self.assertIn(("warn", "mihomo", 'level=warning msg="w"'), told)
+        self.assertIn(("info", "clash", "Mihomo is healthy"), told)
+        sup.configure({"mihomo": {"binary": self.core_file}, "log": {"format": "text", "level": "debug"}})
+        sup.ctl("reload")
+        sup.wait_log(r'"reload: changed: \[log\] format"')
+        sup.ctl("reload")
+        sup.wait_log(r"^\[clash\] reload: nothing changed$")
+        self.assertIn('level=warning msg="w"', sup.ctl("logs").splitlines(), "for people, as ever")
+
     def test_following_goes_on_with_what_comes(self):
         sup = self.core("(while sleep 0.1; do echo tick; done) &")
         follow = Following(self, sup, "logs", "-f", "-n", "0")

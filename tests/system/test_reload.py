@@ -175,7 +175,7 @@ class EachEffect(ReloadCase):
         pid, probe, since = sup.mihomo_pid, helper(sup, "probe"), sup.status()["since"]
         self.assertIn("[probe] interval", self.reload(sup, {"probe": {"interval": "500ms"}}))
         wait_for(lambda: helper(sup, "probe") not in (None, probe), "another probe helper")
-        self.assertFalse(alive(probe))
+        wait_for(lambda: not alive(probe), "its end")
         status = sup.wait_status(lambda s: s["probe"]["ok"], "answering")
         self.assertEqual((status["mihomo"]["pid"], status["since"]), (pid, since))
 

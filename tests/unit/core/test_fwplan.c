@@ -21,7 +21,8 @@ enum { IPT4, IPT6, NFT, TEXTS };
 
 static const char *const text_name[TEXTS] = { "iptables", "ip6tables", "nft" };
 
-static char *render(const struct fwplan_params *p, int which, unsigned parts)
+/* gcc 12 at -O3 takes the text of an inlined one for its dangling local. */
+static __attribute__((noinline)) char *render(const struct fwplan_params *p, int which, unsigned parts)
 {
 	struct err e = ERR_INIT;
 	char *text = NULL;

@@ -301,7 +301,7 @@ static const char everything[] =
 	"[extract]\ninterval=1h\ntimeout=90s\nprovider_dir=/p\nresolver=192.0.2.1, 2001:db8::1\n"
 	"concurrency=1\nname_timeout=100ms\ngrace=0s\nmax_file=1000000\n"
 	"[restart]\nbackoff_min=50ms\nbackoff_max=50ms\nstable=100ms\n"
-	"[control]\nsocket=/s\ncontrol_group=0\n[state]\nrun=/r\ndir=/d\n[log]\nlevel=error\n";
+	"[control]\nsocket=/s\ncontrol_group=0\n[state]\nrun=/r\ndir=/d\n[log]\nlevel=error\nformat=json\n";
 
 static void what_is_printed_parses_to_the_same(void **state)
 {
@@ -379,8 +379,9 @@ static void a_wrong_line_is_told_with_file_and_line_and_what_is_allowed(void **s
 		  "f.conf:3: unknown key \"prot\" in [tproxy]; the nearest known one is \"port\"" },
 		{ "[tproxi]\nport = 1", "f.conf:1: unknown section [tproxi]; the nearest known one is [tproxy]" },
 		{ "[log]\nport = 1", "f.conf:2: \"port\" is not a key of [log] but of [tproxy]" },
-		{ "[log]\nformat = json",
-		  "f.conf:2: unknown key \"format\" in [log]; the nearest known one is \"rate\"" },
+		{ "[log]\nformal = json",
+		  "f.conf:2: unknown key \"formal\" in [log]; the nearest known one is \"format\"" },
+		{ "[log]\nformat = xml", "f.conf:2: format = xml: must be text or json" },
 		{ "port = 1", "f.conf:1: \"port\" stands before the first [section]" },
 		{ "[tproxy]\nport = 0", "f.conf:2: port = 0: must be a number from 1 to 65535" },
 		{ "[tproxy]\nport = 65536", "f.conf:2: port = 65536: must be a number from 1 to 65535" },
