@@ -17,7 +17,7 @@ none is lost. A table for each backend:
   looped   packets of Mihomo itself that our rules marked, and connections
            that Mihomo has from its own machine
 
-`reexec` is a hundred of them in a row. `steady` is the meter's honesty: nothing changes there. Mihomo itself loses about
+`reexec` is 20 of them in a row. `steady` is the meter's honesty: nothing changes there. Mihomo itself loses about
 one in a thousand first datagrams, whichever rules bring them to it (conntrack
 has them, Mihomo's log has not): judge datagrams beside those of `steady`. In
 `crash` and `both killed` the times stand in the note, all from the SIGKILL on,
@@ -44,7 +44,7 @@ GAP = os.path.join(BUILD, "tests", "gap")
 PORT = 7100
 BEFORE, AFTER = 0.3, 0.4  # seconds of every phase around what happens
 FRESH = (30000, 60000)  # source ports of the datagrams; all other sockets take lower ones
-REEXECS = 100
+REEXECS = 20  # in a row: Mihomo keeps what each fresh datagram cost it for a minute
 ALONE = 3  # datagrams that Mihomo may lose in a second of nothing
 TICKS_US = (1000, 2000, 4000, 8000, 16000)
 LOOPS = """table inet gapmeter {
