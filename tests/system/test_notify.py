@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -105,6 +106,21 @@ class Told(RestartCase):
         os.kill(sup.process.pid, signal.SIGCONT)
         manager.wait("^WATCHDOG=1$")
 
+    def test_over_a_reexec_the_watchdog_is_fed_on(self):
+        for abstract in (False, True):
+            manager, sup = self.managed(abstract=abstract, env={"WATCHDOG_USEC": "400000"})
+            manager.wait("^STATUS=armed")
+            sup.wait_state("armed")
+            for _ in range(2):  # also what one that was executed hands on
+                sup.ctl("reexec")
+                for _ in range(3):
+                    manager.wait("^WATCHDOG=1$", 1.0)
+            while manager.read(0.5) and len(manager.words) < 6:
+                pass
+            told = [w for _, w in manager.words]
+            self.assertNotIn("STOPPING=1", told)
+            self.assertEqual(sup.stop(), 0)
+
     def test_anothers_watchdog_is_not_ours(self):
         manager, _ = self.managed(env={"WATCHDOG_USEC": "200000", "WATCHDOG_PID": "1"})
         manager.wait("^STATUS=armed")
@@ -139,6 +155,19 @@ class ReadyFd(RestartCase):
             self.assertEqual(sup.status()["state"], "armed")
             self.assertEqual(os.read(reader, 10), b"", "it is closed behind it, and no child has it")
             sup.end()
+
+    def test_over_a_reexec_it_is_told_when_it_is_so(self):
+        sup, reader = self.started(lambda n: ["--ready-fd", str(n)], {"notify": {"ready": "armed"},
+                                                                      "mihomo": {"binary": "/nonexistent"}})
+        sup.wait_state("waiting")
+        sup.ctl("reexec")
+        sup.wait_state("waiting")
+        self.assertEqual(select.select([reader], [], [], 0)[0], [], "not yet, and not closed")
+        sup.configure({"mihomo": {"binary": STANDIN}, "notify": {"ready": "armed"}})
+        sup.ctl("reload")
+        self.assertEqual(os.read(reader, 10), b"\n")
+        self.assertEqual(sup.status()["state"], "armed")
+        self.assertEqual(os.read(reader, 10), b"")
 
     def test_a_descriptor_that_is_none_is_an_error(self):
         for words in (["--ready-fd", "77"], ["--ready-fd=x"], ["--ready-fd"], ["--ready-fdx", "1"], ["more"]):
