@@ -146,7 +146,12 @@ void settings_free(struct settings *s); /* frees args and lists, leaves defaults
 int settings_parse(struct settings *s, const char *file, const char *bytes, size_t len, settings_problem_fn problem,
 		   void *ctx);
 
-/* Reads and parses a file; a missing one is "all defaults" unless `must_exist`. -errno for one that cannot be read. */
+/*
+ * Reads and parses a file, then what the environment has in CLASHSUP_SECTION_KEY
+ * (CLASHSUP_TPROXY_MODE=mixed), which counts more. A variable that begins with a
+ * section's name and ends with no key of it is a problem. A missing file is "all
+ * defaults" unless `must_exist`. -errno for one that cannot be read.
+ */
 int settings_load(struct settings *s, const char *file, bool must_exist, settings_problem_fn problem, void *ctx);
 
 /*

@@ -1,11 +1,14 @@
 #include "clashsup/settings.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <ini.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <unistd.h>
 
 #include "clashsup/io.h"
 #include "parse/settings_keys.h"
@@ -24,11 +27,12 @@ struct parser {
 	struct settings *s;
 	const char *file;
 	const char *at, *end;
-	unsigned line;			 /* of the last line taken */
-	bool wants_value;		 /* the handler has not been called for that line yet */
-	bool skip;			 /* in a section which was a problem itself */
-	unsigned seen[SETTING_KEYS_MAX]; /* by row: the line which set it */
-	const char *list;		 /* the key whose list is being read */
+	unsigned line;				   /* of the last line taken */
+	bool wants_value;			   /* the handler has not been called for that line yet */
+	bool skip;				   /* in a section which was a problem itself */
+	unsigned seen[SETTING_KEYS_MAX];	   /* by row: the line which set it */
+	const char *environment[SETTING_KEYS_MAX]; /* by row: a value that counts more, or NULL */
+	const char *list;			   /* the key whose list is being read */
 	unsigned problems;
 	bool lax; /* what is good stays, whatever the problems */
 	settings_problem_fn problem;
@@ -176,9 +180,94 @@ static int on_value(void *user, const char *section, const char *name, const cha
 		complain(p, p->line, "\"%s\" is set twice, first in line %u", name, p->seen[i]);
 	} else {
 		p->seen[i] = p->line;
-		store(p, &setting_keys[i], value);
+		if (!p->environment[i])
+			store(p, &setting_keys[i], value);
 	}
 	return 1;
+}
+
+/* A control character makes no sense in any value and can fool a reader of messages. */
+static bool has_control(const char *line, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		unsigned char c = (unsigned char)line[i];
+
+		if ((c < 0x20 && c != '\t') || c == 0x7f)
+			return true;
+	}
+	return false;
+}
+
+/* ---- CLASHSUP_SECTION_KEY ---- */
+
+#define PREFIX "CLASHSUP_"
+
+/* The section that a variable's name begins with, behind the prefix, and its key in lower case; NULL = none of ours. */
+static const char *split_variable(const char *name, char key[WORD_MAX])
+{
+	for (size_t i = 0; i < setting_n_keys; i++) {
+		const char *section = setting_keys[i].section;
+		size_t len = strlen(section), n = 0;
+
+		if (strncasecmp(name, section, len) != 0 || name[len] != '_')
+			continue;
+		for (name += len + 1; name[n] && name[n] != '=' && n < WORD_MAX - 1; n++)
+			key[n] = (char)tolower((unsigned char)name[n]);
+		key[n] = '\0';
+		return n ? section : NULL;
+	}
+	return NULL;
+}
+
+static void take_variable(struct parser *p, const char *variable)
+{
+	const char *value = strchr(variable, '='), *section;
+	char key[WORD_MAX], name[2 * WORD_MAX];
+
+	if (!value || strncmp(variable, PREFIX, strlen(PREFIX)) != 0)
+		return;
+	section = split_variable(variable + strlen(PREFIX), key);
+	for (size_t i = 0; section && i < setting_n_keys; i++) {
+		if (strcmp(setting_keys[i].section, section) != 0 || strcmp(setting_keys[i].name, key) != 0)
+			continue;
+		p->environment[i] = value + 1;
+		return;
+	}
+	if (!section) /* somebody else's */
+		return;
+	snprintf(name, sizeof(name), "%.*s", (int)(value - variable), variable);
+	complain_at(p, name, 0, "unknown key \"%s\" in [%s]; the nearest known one is \"%s\"", key, section,
+		    nearest(section, key));
+}
+
+/* A container has no file of its own for a value or two. */
+static void look_at_environment(struct parser *p)
+{
+	for (char **at = environ; at && *at; at++)
+		take_variable(p, *at);
+}
+
+static void put_environment(struct parser *p)
+{
+	const char *file = p->file;
+
+	for (size_t i = 0; i < setting_n_keys; i++) {
+		const struct setting_key *key = &setting_keys[i];
+		char name[2 * WORD_MAX];
+
+		if (!p->environment[i])
+			continue;
+		snprintf(name, sizeof(name), PREFIX "%s_%s", key->section, key->name);
+		for (char *c = name; *c; c++)
+			*c = (char)toupper((unsigned char)*c);
+		p->file = name;
+		p->line = p->seen[i] = 0;
+		if (has_control(p->environment[i], strlen(p->environment[i])))
+			complain(p, 0, "a control character");
+		else
+			store(p, key, p->environment[i]);
+	}
+	p->file = file;
 }
 
 static bool is_blank(char c)
@@ -205,18 +294,6 @@ static void judge_section(struct parser *p, const char *line, size_t len)
 		complain(p, p->line, "unknown section [%s]; the nearest known one is [%s]", name, nearest(NULL, name));
 	else
 		p->skip = false;
-}
-
-/* A control character makes no sense in any value and can fool a reader of messages. */
-static bool has_control(const char *line, size_t len)
-{
-	for (size_t i = 0; i < len; i++) {
-		unsigned char c = (unsigned char)line[i];
-
-		if ((c < 0x20 && c != '\t') || c == 0x7f)
-			return true;
-	}
-	return false;
 }
 
 /* What inih gets to see of a line: *len_io becomes 0 for one that is told as a problem, or a comment. */
@@ -339,6 +416,7 @@ static int parse(struct parser *p, const char *bytes, size_t len)
 	/* Its value, the first wrong line, was told already; below 0 its line buffer was not to be had. */
 	if (ini_parse_stream(next_line, p, on_value, p) < 0)
 		complain(p, 0, "not enough memory");
+	put_environment(p);
 	if (!p->problems)
 		judge_together(p);
 	if (!p->problems || p->lax)
@@ -363,8 +441,9 @@ static int load(struct parser *p, bool must_exist)
 	int r = io_slurp_path(p->file, SETTINGS_MAX, &bytes, &len, &e);
 
 	settings_default(p->s);
+	look_at_environment(p);
 	if (r == -ENOENT && !must_exist)
-		return 0;
+		return parse(p, "", 0);
 	if (r < 0) {
 		if (p->problem)
 			p->problem(p->ctx, e.msg);

@@ -670,6 +670,86 @@ static void a_file_beyond_the_limit_is_refused(void **state)
 	assert_string_equal(t.first, "f: larger than the limit of 262144 bytes");
 }
 
+/* What settings_load says of a file with this text, and of these variables. */
+static int load_with(struct settings *s, const char *text, const char *const *variables, struct told *t)
+{
+	char path[] = "/tmp/settings-XXXXXX";
+	int fd = mkstemp(path), r;
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	close(fd);
+	for (size_t i = 0; variables[i]; i += 2)
+		setenv(variables[i], variables[i + 1], 1);
+	memset(t, 0, sizeof(*t));
+	r = settings_load(s, path, true, tell, t);
+	for (size_t i = 0; variables[i]; i += 2)
+		unsetenv(variables[i]);
+	unlink(path);
+	return r;
+}
+
+static void the_environment_counts_more_than_the_file(void **state)
+{
+	static const char *const variables[] = { "CLASHSUP_TPROXY_MODE",
+						 "mixed",
+						 "CLASHSUP_MIHOMO_ARGS",
+						 "-m",
+						 "CLASHSUP_TPROXY_EXCLUDE_PORTS",
+						 "22",
+						 "CLASHSUP_CONTROL_CONTROL_GROUP",
+						 "7",
+						 "CLASHSUP_STATE",
+						 "armed",
+						 "CLASHSUP_BUILD_DIR",
+						 "x",
+						 "CLASHSUPTPROXY_PORT",
+						 "x",
+						 NULL };
+	static const char *const none[] = { NULL };
+	static const char text[] =
+		"[tproxy]\nmode = tproxy\nport = 7000\nexclude_ports = 80 443\n[mihomo]\nargs = a b\n";
+	struct settings s;
+	struct told t;
+	(void)state;
+
+	assert_int_equal(load_with(&s, text, variables, &t), 0);
+	assert_int_equal(s.tproxy.mode, MODE_MIXED);
+	assert_int_equal(s.tproxy.port, 7000);
+	assert_string_equal(s.mihomo.args[0], "-m");
+	assert_null(s.mihomo.args[1]);
+	assert_int_equal(s.tproxy.selection.skip_ports.n, 1);
+	assert_int_equal(s.control.group, 7);
+	settings_free(&s);
+	assert_int_equal(load_with(&s, text, none, &t), 0);
+	assert_int_equal(s.tproxy.mode, MODE_TPROXY);
+	settings_free(&s);
+}
+
+static void a_wrong_variable_is_told_by_its_name(void **state)
+{
+	static const char *const rows[][3] = {
+		{ "CLASHSUP_TPROXY_MODE", "tun", "CLASHSUP_TPROXY_MODE: mode = tun: must be tproxy or mixed" },
+		{ "CLASHSUP_TPROXY_MODUS", "x",
+		  "CLASHSUP_TPROXY_MODUS: unknown key \"modus\" in [tproxy]; the nearest known one is \"mode\"" },
+		{ "CLASHSUP_IPSET_NAME", "a\nb", "CLASHSUP_IPSET_NAME: a control character" },
+		{ "CLASHSUP_TPROXY_EXCLUDE_PORTS", "0x", NULL },
+	};
+	(void)state;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const char *const variables[] = { rows[i][0], rows[i][1], NULL };
+		struct settings s;
+		struct told t;
+
+		assert_int_equal(load_with(&s, "", variables, &t), -EINVAL);
+		assert_int_equal(t.n, 1);
+		if (rows[i][2])
+			assert_string_equal(t.first, rows[i][2]);
+		assert_memory_equal(t.first, rows[i][0], strlen(rows[i][0]));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -682,6 +762,8 @@ int main(void)
 		cmocka_unit_test(the_sample_file_says_the_defaults_and_names_every_key),
 		cmocka_unit_test(the_manual_names_every_key),
 		cmocka_unit_test(what_is_printed_parses_to_the_same),
+		cmocka_unit_test(the_environment_counts_more_than_the_file),
+		cmocka_unit_test(a_wrong_variable_is_told_by_its_name),
 		cmocka_unit_test(a_wrong_line_is_told_with_file_and_line_and_what_is_allowed),
 		cmocka_unit_test(no_name_of_a_set_begins_as_one_of_ours),
 		cmocka_unit_test(every_problem_is_told_not_only_the_first),
