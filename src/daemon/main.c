@@ -287,14 +287,37 @@ static bool resume(int *code)
 	return handed >= 0 && supervisor_resume(handed, code);
 }
 
+static const struct command *find_command(const char *name)
+{
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		if (strcmp(name, commands[i].name) == 0)
+			return &commands[i];
+	}
+	return NULL;
+}
+
+/* As a container's entrypoint: what is none of our commands, but a program. */
+static bool is_anothers(const char *word)
+{
+	char path[PROC_PATH];
+
+	if (getpid() != 1 || word[0] == '-' || find_command(word))
+		return false;
+	proc_find(word, path);
+	return path[0] != '\0' && access(path, X_OK) == 0;
+}
+
 int main(int argc, char **argv)
 {
+	const struct command *command;
 	struct command_line c;
 	int code;
 
 	proc_clean_start();
 	if (argc > 1 && strcmp(argv[1], "exec") == 0) /* its words are its own, -c among them */
 		return exec_main(argc - 1, argv + 1);
+	if (argc > 1 && is_anothers(argv[1]))
+		return exec_main(argc, argv);
 	if (read_command_line(&c, argc, argv) < 0) {
 		fputs(usage, stderr);
 		return EXIT_USAGE;
@@ -317,10 +340,9 @@ int main(int argc, char **argv)
 		return command_remember(&c);
 	if (strcmp(c.command, "resume-check") == 0)
 		return reexec_check_main();
-	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-		if (strcmp(c.command, commands[i].name) == 0)
-			return run_command(&commands[i], &c);
-	}
+	command = find_command(c.command);
+	if (command)
+		return run_command(command, &c);
 	fprintf(stderr, "clashsup: unknown command \"%s\"\n\n%s", c.command, usage);
 	return EXIT_USAGE;
 }

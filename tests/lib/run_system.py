@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Runs tests/system: one line a case, then "passed failed skipped" into a file.
 
-    run_system.py [--counts FILE] [WORD...]
+    run_system.py [--counts FILE] [--of docker] [WORD...]
 
-A WORD picks the cases whose id (file.Class.case) holds it.
+--of takes the cases of another directory beside it. A WORD picks the cases whose id (file.Class.case) holds it.
 """
 
 import argparse
@@ -79,13 +79,14 @@ def cases(suite):
 def main():
     args = argparse.ArgumentParser()
     args.add_argument("--counts")
+    args.add_argument("--of", default="system")
     args.add_argument("words", nargs="*")
     args = args.parse_args()
     # Run in the background by a shell, this ignores SIGINT, and so would all that it starts; what has a handler does not.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     loader = unittest.TestLoader()
     # The helper's own test needs neither root nor namespaces: ctest runs it.
-    found = [c for c in cases(loader.discover(SYSTEM)) if "test_helper_program" not in c.id()]
+    found = [c for c in cases(loader.discover(os.path.join(os.path.dirname(SYSTEM), args.of))) if "test_helper_program" not in c.id()]
     chosen = [c for c in found if not args.words or any(w in c.id() for w in args.words)]
     result = Lines()
     unittest.TestSuite(chosen).run(result)
@@ -97,7 +98,7 @@ def main():
     if args.counts:
         with open(args.counts, "w", encoding="utf-8") as f:
             f.write(f"{passed} {failed} {skipped}\n")
-    print(f"system: {passed} passed, {failed} failed, {skipped} skipped", flush=True)
+    print(f"{args.of}: {passed} passed, {failed} failed, {skipped} skipped", flush=True)
     return 1 if failed or not chosen else 0
 
 

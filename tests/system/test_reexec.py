@@ -200,8 +200,8 @@ class States(ReexecCase):
         sup.wait_state("armed")
 
     def test_starting(self):
-        sup = self.core(words=NEVER_READY, wait="starting")
-        pid = sup.mihomo_pid
+        sup = self.core(words=NEVER_READY, wait=None)
+        pid = sup.wait_status(lambda s: s["child"] == "starting" and s["mihomo"]["pid"], "starting")["mihomo"]["pid"]
         self.stays(sup, "starting")
         self.assertEqual(sup.mihomo_pid, pid)
         sup.write("core", "")

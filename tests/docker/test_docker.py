@@ -1,0 +1,306 @@
+"""The image of init/docker, built and run on Docker's own networks: a client's, ours, a server's.
+
+Needs a Docker daemon. The base image is made by debootstrap where there is none of its name; Mihomo comes with the
+build context.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+from house import MIHOMO, ROOT, SLOW, wait_for
+
+IMAGE = f"clashsup-test-{os.getpid()}"
+BASE = "debian:bookworm-slim"
+CACHE = os.environ.get("CLASHSUP_CACHE", "/var/cache/clashsup")
+LAN, WAN = "10.91.1", "45.45.91"
+FAR = "45.45.92.3"  # behind the server: what is on a link of the gateway is never proxied
+PORT = 7000
+CONFIG = "mode: rule\nlog-level: info\nproxies: []\nrules: ['MATCH,DIRECT']\n"
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def docker(*args, check=True):
+    done = subprocess.run(["docker", *args], capture_output=True, text=True, errors="replace", timeout=900)
+    if check and done.returncode:
+        raise AssertionError(f"docker {' '.join(args)}: {done.returncode}: {(done.stdout + done.stderr)[-3000:]}")
+    return done.stdout.strip()
+
+
+def documented(kind):
+    """The list of that name in compose.yaml, which all of its services have."""
+    with open(os.path.join(ROOT, "init/docker/compose.yaml"), encoding="utf-8") as f:
+        text = f.read()
+    found = re.search(rf"^  {kind}:\n((?:    - .*\n)+)", text, re.M).group(1)
+    return re.findall(r"- (\w+)", found)
+
+
+def make_base():
+    if not docker("images", "-q", BASE):
+        tree = os.path.join(CACHE, "base-bookworm.tar")
+        if not os.path.exists(tree):
+            os.makedirs(CACHE, exist_ok=True)
+            subprocess.run(["debootstrap", "--variant=minbase", "bookworm", tree + ".d", mirror()], check=True,
+                           capture_output=True)
+            subprocess.run(["tar", "-C", tree + ".d", "-cf", tree + ".new", "."], check=True)
+            subprocess.run(["rm", "-rf", tree + ".d"], check=True)
+            os.rename(tree + ".new", tree)
+        docker("import", tree, BASE)
+
+
+def mirror():
+    """Where this machine gets Debian's packages from."""
+    text = subprocess.run(["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages"],
+                          capture_output=True, text=True, check=True).stdout
+    return text.split()[0]
+
+
+def context(directory):
+    """What `docker build .` would send, and Mihomo."""
+    for name in ("CMakeLists.txt", "include", "src", "etc", "docs", "tests/mihomo/go.mod", "tests/mihomo/go.sum",
+                 "init/docker/Dockerfile"):
+        source, to = os.path.join(ROOT, name), os.path.join(directory, name)
+        os.makedirs(os.path.dirname(to), exist_ok=True)
+        (shutil.copytree if os.path.isdir(source) else shutil.copy)(source, to)
+    subprocess.run(["strip", "-o", os.path.join(directory, "mihomo"), os.path.realpath(MIHOMO)], check=True)
+
+
+class Container:
+    def __init__(self, *args, command=("run",), name=None):
+        self.name = name or f"{IMAGE}-{time.monotonic_ns()}"
+        docker("create", "--name", self.name, *args, IMAGE, *command)
+
+    def start(self):
+        docker("start", self.name)
+        return self
+
+    def connect(self, network, address):
+        docker("network", "connect", "--ip", address, network, self.name)
+
+    @property
+    def pid(self):
+        return int(self.inspect("{{.State.Pid}}"))
+
+    def inspect(self, what):
+        return docker("inspect", "-f", what, self.name)
+
+    def run(self, *argv, check=True):
+        return docker("exec", self.name, *argv, check=check)
+
+    def status(self):
+        text = self.run("clashsup", "status", "--json", check=False)
+        return json.loads(text) if text.startswith("{") else {}
+
+    def wait_state(self, state):
+        wait_for(lambda: self.status().get("state") == state, f"{state}; {docker('logs', self.name)[-800:]}", 20)
+
+    def inside(self, *argv):
+        """A program of this machine in the container's network."""
+        return subprocess.run(["nsenter", "-t", str(self.pid), "-n", "--", *argv], capture_output=True, text=True,
+                              check=True).stdout
+
+    def socket(self, kind=socket.SOCK_STREAM):
+        with open("/proc/thread-self/ns/net", "rb") as home, open(f"/proc/{self.pid}/ns/net", "rb") as there:
+            if _libc.setns(there.fileno(), 0x40000000):
+                raise OSError(ctypes.get_errno(), "setns")
+            try:
+                return socket.socket(socket.AF_INET, kind)
+            finally:
+                if _libc.setns(home.fileno(), 0x40000000):
+                    os._exit(70)
+
+    def remove(self):
+        docker("rm", "-f", "-v", self.name, check=False)
+
+
+class Image(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        if subprocess.run(["docker", "info"], capture_output=True).returncode:
+            raise unittest.SkipTest("there is no Docker daemon here: the image is not tested")
+        make_base()
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory() as directory:
+            context(directory)
+            docker("build", "--network", "host", "-q", "-t", IMAGE, "-f", f"{directory}/init/docker/Dockerfile", directory)
+        cls.addClassCleanup(docker, "rmi", "-f", IMAGE, check=False)
+        size, base = (int(docker("image", "inspect", "-f", "{{.Size}}", i)) // 1000000 for i in (IMAGE, BASE))
+        print(f"     image: {size} MB, of it {base} MB {BASE}; built in {time.monotonic() - began:.0f} s", flush=True)
+        for name, net in (("lan", LAN), ("wan", WAN)):
+            network = f"{IMAGE}-{name}"
+            docker("network", "create", "--subnet", f"{net}.0/24", network)
+            cls.addClassCleanup(docker, "network", "rm", network, check=False)
+        cls.lan, cls.wan = f"{IMAGE}-lan", f"{IMAGE}-wan"
+        cls.client = cls.container("--network", cls.lan, "--ip", f"{LAN}.3", "--cap-add", "NET_ADMIN",
+                                   command=("sleep", "3600")).start()
+        cls.server = cls.container("--network", cls.wan, "--ip", f"{WAN}.3", "--cap-add", "NET_ADMIN",
+                                   command=("sleep", "3600")).start()
+        cls.client.inside("ip", "route", "replace", "default", "via", f"{LAN}.2")
+        cls.server.inside("ip", "route", "replace", f"{LAN}.0/24", "via", f"{WAN}.2")
+        cls.server.inside("ip", "address", "add", f"{FAR}/32", "dev", "lo")
+        cls.serve()
+
+    @classmethod
+    def container(cls, *args, **kw):
+        made = Container(*args, **kw)
+        cls.addClassCleanup(made.remove)
+        return made
+
+    @classmethod
+    def serve(cls):
+        """Answers each connection with the peer that it saw."""
+        listener = cls.server.socket()
+        listener.bind(("0.0.0.0", PORT))
+        listener.listen(64)
+        cls.addClassCleanup(listener.close)
+
+        def loop():
+            with contextlib.suppress(OSError):
+                while True:
+                    peer, address = listener.accept()
+                    with peer, contextlib.suppress(OSError):
+                        peer.sendall(address[0].encode())
+
+        threading.Thread(target=loop, daemon=True).start()
+
+    def via(self, timeout=1.0):
+        """proxied, direct or lost."""
+        with self.client.socket() as s:
+            s.settimeout(timeout * SLOW)
+            try:
+                s.connect((FAR, PORT))
+                seen = s.recv(64).decode()
+            except OSError:
+                return "lost"
+        return {f"{WAN}.2": "proxied", f"{LAN}.3": "direct"}.get(seen, seen)
+
+    def home(self, config=CONFIG):
+        directory = f"/tmp/{IMAGE}-{time.monotonic_ns()}"
+        os.mkdir(directory)
+        self.addCleanup(subprocess.run, ["rm", "-rf", directory])
+        if config:
+            with open(os.path.join(directory, "config.yaml"), "w", encoding="utf-8") as f:
+                f.write(config)
+        return directory
+
+    def network(self):
+        """A network namespace that outlives the gateway in it."""
+        holder = Container("--network", self.lan, "--ip", f"{LAN}.2", "--sysctl", "net.ipv4.ip_forward=1",
+                           command=("sleep", "3600"))
+        self.addCleanup(holder.remove)
+        holder.connect(self.wan, f"{WAN}.2")
+        holder.start()
+        holder.inside("ip", "route", "add", FAR, "via", f"{WAN}.3")
+        return holder
+
+    def gateway(self, *args, network=None, start=True):
+        caps = [word for cap in documented("cap_add") for word in ("--cap-add", cap)]
+        where = ["--network", f"container:{network.name}"] if network else ["--network", "none"]
+        made = Container("--cap-drop", "ALL", *caps, "-v", f"{self.home()}:/etc/clash", *where, *args)
+        self.addCleanup(made.remove)
+        return made.start() if start else made
+
+    def traces(self, network):
+        """What of ours is in a network namespace."""
+        lines = network.inside("iptables-save") + network.inside("ip6tables-save")
+        found = [l for l in lines.splitlines() if re.search(r"clash", l, re.I)]
+        found += [l for l in network.inside("ipset", "list", "-n").splitlines() if "clash" in l]
+        found += [l for l in network.inside("ip", "rule").splitlines() if "fwmark" in l]
+        return found + network.inside("ip", "route", "show", "table", "100").splitlines()
+
+    # ---- cases ----
+
+    def test_a_gateway_from_its_start_to_its_stop(self):
+        network = self.network()
+        gateway = self.gateway(network=network)
+        gateway.wait_state("armed")
+        self.assertEqual(self.via(), "proxied")
+        self.assertIn("CLASH_TPROXY", network.inside("iptables-save"))
+        status = gateway.status()
+        self.assertIn("IPv6", status["tproxy"]["ipv6"], "left out with its reason, and no error")
+        gateway.run("clashsup", "stop")
+        wait_for(lambda: self.via() == "direct", "direct without Mihomo")
+        gateway.run("clashsup", "start")
+        gateway.wait_state("armed")
+        self.assertEqual(self.via(), "proxied")
+        pid = gateway.status()["mihomo"]["pid"]
+        gateway.run("sh", "-c", f"kill -9 {pid}")
+        wait_for(lambda: gateway.status()["mihomo"]["pid"] not in (None, pid), "another Mihomo")
+        gateway.wait_state("armed")
+        self.assertEqual(self.via(), "proxied")
+        wait_for(lambda: gateway.inspect("{{.State.Health.Status}}") == "healthy", "healthy", 60)
+        self.assertNotEqual(self.traces(network), [])
+        began = time.monotonic()
+        docker("stop", gateway.name)
+        took = time.monotonic() - began
+        self.assertLess(took, 3 * SLOW)
+        print(f"     docker stop: {took:.2f} s", flush=True)
+        self.assertEqual(gateway.inspect("{{.State.ExitCode}}"), "0")
+        self.assertEqual(self.traces(network), [])
+        self.assertEqual(self.via(), "direct")
+
+    def test_docker_kill_leaves_the_lease_at_most(self):
+        network = self.network()
+        gateway = self.gateway(network=network)
+        gateway.wait_state("armed")
+        self.assertEqual(self.via(), "proxied")
+        docker("kill", gateway.name)
+        began = time.monotonic()
+        while self.via(0.2) != "direct":
+            self.assertLess(time.monotonic() - began, 2 * 3.2 * SLOW)
+        print(f"     docker kill: direct after {time.monotonic() - began:.2f} s", flush=True)
+        again = self.gateway(network=network)
+        again.wait_state("armed")
+        self.assertEqual(self.via(), "proxied")
+        docker("stop", again.name)
+        self.assertEqual(self.traces(network), [])
+
+    def test_an_oom_killed_mihomo_comes_back(self):
+        gateway = self.gateway("--memory", "256m", "--memory-swap", "256m", "--sysctl", "net.ipv4.ip_forward=1")
+        gateway.wait_state("armed")
+        docker("update", "--memory", "12m", "--memory-swap", "12m", gateway.name)
+        wait_for(lambda: any(d["oom"] for d in gateway.status().get("history", [])), "a death for want of memory", 20)
+        docker("update", "--memory", "256m", "--memory-swap", "256m", gateway.name)
+        gateway.run("clashsup", "restart")
+        gateway.wait_state("armed")
+        self.assertEqual(gateway.inspect("{{.State.Running}} {{.RestartCount}}"), "true 0", "it was not us")
+
+    def test_a_read_only_root(self):
+        gateway = self.gateway("--read-only", "--tmpfs", "/run", "--tmpfs", "/tmp", "--sysctl", "net.ipv4.ip_forward=1")
+        gateway.wait_state("armed")
+        docker("stop", gateway.name)
+        self.assertEqual(gateway.inspect("{{.State.ExitCode}}"), "0")
+
+    def test_a_variable_is_a_key(self):
+        gateway = self.gateway("-e", "CLASHSUP_TPROXY_MODE=mixed")
+        gateway.wait_state("mixed")
+        gateway = self.gateway("-e", "CLASHSUP_TPROXY_MODUS=mixed")
+        wait_for(lambda: gateway.inspect("{{.State.Running}}") == "false", "its end")
+        logs = subprocess.run(["docker", "logs", gateway.name], capture_output=True, text=True)
+        self.assertIn('CLASHSUP_TPROXY_MODUS: unknown key "modus"', logs.stdout + logs.stderr)
+
+    def test_another_program_in_its_place(self):
+        done = subprocess.run(["docker", "run", "--rm", IMAGE, "sh", "-c", "echo hello; exit 5"], capture_output=True,
+                              text=True)
+        self.assertEqual((done.returncode, done.stdout), (5, "hello\n"))
+        self.assertEqual(docker("run", "--rm", IMAGE, "-V"), "clashsup 0.1.0")
+
+    def test_mihomo_is_not_root(self):
+        gateway = self.gateway("--sysctl", "net.ipv4.ip_forward=1")
+        gateway.wait_state("armed")
+        pid = gateway.status()["mihomo"]["pid"]
+        self.assertEqual(gateway.run("stat", "-c", "%U", f"/proc/{pid}"), "mihomo")
+        self.assertEqual(gateway.run("stat", "-c", "%U", "/proc/1"), "root")
+
+
+if __name__ == "__main__":
+    unittest.main()
