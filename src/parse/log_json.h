@@ -3,7 +3,8 @@
  *
  *	{"time":"2026-01-02T03:04:05.678Z","level":"warn","area":"clash","msg":"sentence"}
  *
- * The area of another program's line is "mihomo". What is no UTF-8, and control characters but tabs, are written as '?'.
+ * The area of another program's line is "mihomo". What is no UTF-8, and control characters but tabs, are written as
+ *'?'.
  */
 #ifndef PARSE_LOG_JSON_H
 #define PARSE_LOG_JSON_H

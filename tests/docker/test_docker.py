@@ -67,7 +67,7 @@ def mirror():
 def context(directory):
     """What `docker build .` would send, and Mihomo."""
     for name in ("CMakeLists.txt", "include", "src", "etc", "docs", "tests/mihomo/go.mod", "tests/mihomo/go.sum",
-                 "init/docker/Dockerfile"):
+                 "init/docker/Dockerfile", "init/systemd"):
         source, to = os.path.join(ROOT, name), os.path.join(directory, name)
         os.makedirs(os.path.dirname(to), exist_ok=True)
         (shutil.copytree if os.path.isdir(source) else shutil.copy)(source, to)
@@ -122,19 +122,41 @@ class Container:
         docker("rm", "-f", "-v", self.name, check=False)
 
 
-class Image(unittest.TestCase):
+def make_image():
+    """Once for all classes."""
+    if docker("images", "-q", IMAGE):
+        return
+    make_base()
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as directory:
+        context(directory)
+        docker("build", "--network", "host", "-q", "-t", IMAGE, "-f", f"{directory}/init/docker/Dockerfile", directory)
+    unittest.addModuleCleanup(docker, "rmi", "-f", IMAGE, check=False)
+    size, base = (int(docker("image", "inspect", "-f", "{{.Size}}", i)) // 1000000 for i in (IMAGE, BASE))
+    print(f"     image: {size} MB, of it {base} MB {BASE}; built in {time.monotonic() - began:.0f} s", flush=True)
+
+
+class DockerCase(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         if subprocess.run(["docker", "info"], capture_output=True).returncode:
             raise unittest.SkipTest("there is no Docker daemon here: the image is not tested")
-        make_base()
-        began = time.monotonic()
-        with tempfile.TemporaryDirectory() as directory:
-            context(directory)
-            docker("build", "--network", "host", "-q", "-t", IMAGE, "-f", f"{directory}/init/docker/Dockerfile", directory)
-        cls.addClassCleanup(docker, "rmi", "-f", IMAGE, check=False)
-        size, base = (int(docker("image", "inspect", "-f", "{{.Size}}", i)) // 1000000 for i in (IMAGE, BASE))
-        print(f"     image: {size} MB, of it {base} MB {BASE}; built in {time.monotonic() - began:.0f} s", flush=True)
+        make_image()
+
+    def home(self, config=CONFIG):
+        directory = f"/tmp/{IMAGE}-{time.monotonic_ns()}"
+        os.mkdir(directory)
+        self.addCleanup(subprocess.run, ["rm", "-rf", directory])
+        if config:
+            with open(os.path.join(directory, "config.yaml"), "w", encoding="utf-8") as f:
+                f.write(config)
+        return directory
+
+
+class Image(DockerCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
         for name, net in (("lan", LAN), ("wan", WAN)):
             network = f"{IMAGE}-{name}"
             docker("network", "create", "--subnet", f"{net}.0/24", network)
@@ -182,15 +204,6 @@ class Image(unittest.TestCase):
             except OSError:
                 return "lost"
         return {f"{WAN}.2": "proxied", f"{LAN}.3": "direct"}.get(seen, seen)
-
-    def home(self, config=CONFIG):
-        directory = f"/tmp/{IMAGE}-{time.monotonic_ns()}"
-        os.mkdir(directory)
-        self.addCleanup(subprocess.run, ["rm", "-rf", directory])
-        if config:
-            with open(os.path.join(directory, "config.yaml"), "w", encoding="utf-8") as f:
-                f.write(config)
-        return directory
 
     def network(self):
         """A network namespace that outlives the gateway in it."""
@@ -300,6 +313,77 @@ class Image(unittest.TestCase):
         pid = gateway.status()["mihomo"]["pid"]
         self.assertEqual(gateway.run("stat", "-c", "%U", f"/proc/{pid}"), "mihomo")
         self.assertEqual(gateway.run("stat", "-c", "%U", "/proc/1"), "root")
+
+
+SYSTEMD = """FROM {image}
+RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends systemd systemd-sysv
+RUN systemctl enable clashsup && mkdir /etc/systemd/system/clashsup.service.d && \\
+	printf '[Service]\\nWatchdogSec=2s\\n' >/etc/systemd/system/clashsup.service.d/test.conf
+ENTRYPOINT ["/lib/systemd/systemd"]
+CMD []
+"""
+
+
+class Systemd(DockerCase):
+    """The service of init/systemd under a real systemd, which has a container of its own."""
+
+    def setUp(self):
+        image = f"{IMAGE}-systemd"
+        with tempfile.TemporaryDirectory() as directory:
+            with open(os.path.join(directory, "Dockerfile"), "w", encoding="ascii") as f:
+                f.write(SYSTEMD.format(image=IMAGE))
+            docker("build", "--network", "host", "-q", "-t", image, directory)
+        self.addCleanup(docker, "rmi", "-f", image, check=False)
+        self.name = f"{image}-{time.monotonic_ns()}"
+        caps = [w for cap in ("SYS_ADMIN", "NET_ADMIN", "NET_RAW", "SYS_PTRACE") for w in ("--cap-add", cap)]
+        docker("run", "-d", "--name", self.name, *caps, "--security-opt", "seccomp=unconfined", "--tmpfs", "/run",
+               "--tmpfs", "/run/lock", "--tmpfs", "/tmp", "-v", "/sys/fs/cgroup:/sys/fs/cgroup", "-e", "container=docker",
+               "--sysctl", "net.ipv4.ip_forward=1", "-v", f"{self.home()}:/etc/clash", image)
+        self.addCleanup(docker, "rm", "-f", "-v", self.name, check=False)
+        wait_for(lambda: self.run_in("systemctl", "is-system-running") in ("running", "degraded"), "systemd", 20)
+
+    def run_in(self, *argv, check=False):
+        return docker("exec", self.name, *argv, check=check)
+
+    def shows(self, what):
+        return self.run_in("systemctl", "show", "-P", what, "clashsup")
+
+    def status(self):
+        text = self.run_in("clashsup", "status", "--json")
+        return json.loads(text) if text.startswith("{") else {}
+
+    def armed(self):
+        wait_for(lambda: self.status().get("state") == "armed", "armed", 20)
+        return self.status()["mihomo"]["pid"]
+
+    def test_start_reload_reexec_restart_watchdog_stop(self):
+        mihomo, pid = self.armed(), self.shows("MainPID")
+        self.assertEqual(self.shows("ActiveState"), "active")
+        wait_for(lambda: self.shows("StatusText").startswith("armed"), "the status line", 5)
+        journal = self.run_in("journalctl", "-u", "clashsup", "-o", "cat")
+        for line in ("Creating empty ipset clash_proxy_ips", "TProxy applied successfully", "Mihomo is healthy"):
+            self.assertIn(line, journal, "the lines that scripts know")
+        self.run_in("systemctl", "reload", "clashsup", check=True)
+        self.assertEqual(self.shows("ActiveState"), "active")
+        self.run_in("clashsup", "reexec", check=True)
+        time.sleep(3 * SLOW)  # more than the watchdog's time
+        self.assertEqual((self.shows("MainPID"), self.armed()), (pid, mihomo))
+        self.assertEqual(self.shows("NRestarts"), "0")
+        self.run_in("sh", "-c", f"kill -STOP {pid}", check=True)
+        wait_for(lambda: self.shows("NRestarts") == "1", "the watchdog's restart", 20)
+        self.assertNotEqual(self.armed(), mihomo)
+        self.assertNotEqual(self.shows("MainPID"), pid)
+        pid = self.shows("MainPID")
+        self.run_in("systemctl", "restart", "clashsup", check=True)
+        self.armed()
+        self.assertNotEqual(self.shows("MainPID"), pid)
+        self.run_in("systemctl", "stop", "clashsup", check=True)
+        self.assertEqual((self.shows("ActiveState"), self.shows("Result")), ("inactive", "success"))
+        self.assertNotIn("clash", self.run_in("iptables-save").lower())
+        self.assertNotIn("clash", self.run_in("ipset", "list", "-n"))
+        self.assertEqual(self.run_in("systemctl", "is-system-running"), "running", "modules and users too")
+        said = self.run_in("systemd-analyze", "security", "clashsup", "--no-pager").splitlines()[-1]
+        print(f"     {said.strip()}", flush=True)
 
 
 if __name__ == "__main__":

@@ -368,6 +368,32 @@ class StopTimeout(unittest.TestCase):
 SESSION = "exec 3< <(setsid sh -c 'echo up; exec >&-; exec sleep 0.4'); read x <&3; exit 3"
 
 
+class AsEntrypoint(unittest.TestCase):
+    """PID 1 with a word that is none of our commands: `docker run IMAGE sh`."""
+
+    def run_as_init(self, *words):
+        return subprocess.run([*NEW_PIDS, PROGRAM, *words], capture_output=True, text=True, timeout=30)
+
+    def test_a_program_is_run_with_its_own_options(self):
+        done = self.run_as_init("sh", "-c", "echo $PPID; exit 5")
+        self.assertEqual((done.returncode, done.stdout), (5, "1\n"))
+
+    def test_our_commands_and_options_stay_ours(self):
+        self.assertIn("usage: clashsup", self.run_as_init("-h").stdout)
+        done = self.run_as_init("-c", "/nonexistent", "check")
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertIn("/nonexistent", done.stderr)
+
+    def test_what_is_neither_is_told(self):
+        done = self.run_as_init("no-such-program")
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertIn('unknown command "no-such-program"', done.stderr)
+
+    def test_only_as_pid_1(self):
+        done = subprocess.run([PROGRAM, "sh", "-c", "exit 5"], capture_output=True, text=True, timeout=30)
+        self.assertEqual(done.returncode, 2)
+
+
 class WaitForAll(unittest.TestCase):
     def test_who_called_setsid_is_waited_for_too(self):
         begun = time.monotonic()
