@@ -130,7 +130,8 @@ def make_image():
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as directory:
         context(directory)
-        docker("build", "--network", "host", "-q", "-t", IMAGE, "-f", f"{directory}/init/docker/Dockerfile", directory)
+        docker("build", "--network", "host", "-q", "-t", IMAGE, "--build-arg", f"GO={BASE}",
+               "-f", f"{directory}/init/docker/Dockerfile", directory)
     unittest.addModuleCleanup(docker, "rmi", "-f", IMAGE, check=False)
     size, base = (int(docker("image", "inspect", "-f", "{{.Size}}", i)) // 1000000 for i in (IMAGE, BASE))
     print(f"     image: {size} MB, of it {base} MB {BASE}; built in {time.monotonic() - began:.0f} s", flush=True)
