@@ -359,6 +359,7 @@ int reexec_check_main(void)
 {
 	cleanup_free char *bytes = NULL;
 	struct reexec_state state = { 0 };
+	struct sandbox_ids ids;
 	char helper[PATH_MAX];
 	struct err e = ERR_INIT;
 	size_t len = 0;
@@ -368,6 +369,8 @@ int reexec_check_main(void)
 		err_sys(&e, -r, "cannot read the state");
 	else
 		r = reexec_state_read(&state, bytes, len, &e);
+	if (r == 0)
+		r = supervisor_identify(state.settings, &ids, &e);
 	reexec_state_free(&state);
 	if (r == 0)
 		r = helper_open(helper, sizeof(helper), &e); /* and our end closes it */

@@ -406,6 +406,7 @@ class WhatIsHandedOver(ReexecCase):
             "a history that is none": altered(lambda d: d["supervisor"].update(history="x")),
             "addresses cut off": good[:-5],
             "an array": b"[]\n" + addresses,
+            "a user that is gone": altered(lambda d: d.update(settings=d["settings"].replace("user = ", "user = nosuch"))),
             "too much": good + b"x" * (17 << 20),
         }
         for n in range(0, len(line), max(1, len(line) // 40)):
