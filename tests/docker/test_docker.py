@@ -73,8 +73,8 @@ def mirror():
 
 def context(directory):
     """What `docker build .` would send, and Mihomo."""
-    for name in ("CMakeLists.txt", "include", "src", "etc", "docs", "tests/mihomo/go.mod", "tests/mihomo/go.sum",
-                 "init/docker/Dockerfile", "init/systemd"):
+    for name in ("CMakeLists.txt", "LICENSE", "CHANGELOG.md", "README.md", "include", "src", "etc", "docs",
+                 "tests/mihomo/go.mod", "tests/mihomo/go.sum", "init/docker/Dockerfile", "init/systemd"):
         source, to = os.path.join(ROOT, name), os.path.join(directory, name)
         os.makedirs(os.path.dirname(to), exist_ok=True)
         (shutil.copytree if os.path.isdir(source) else shutil.copy)(source, to)
@@ -323,31 +323,25 @@ class Image(DockerCase):
         self.assertEqual(gateway.run("stat", "-c", "%U", "/proc/1"), "root")
 
 
-SYSTEMD = """FROM {image}
-RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends systemd systemd-sysv
-RUN systemctl enable clashsup && mkdir /etc/systemd/system/clashsup.service.d && \\
-	printf '[Service]\\nWatchdogSec=2s\\n' >/etc/systemd/system/clashsup.service.d/test.conf
-ENTRYPOINT ["/lib/systemd/systemd"]
-CMD []
-"""
+class SystemdCase(DockerCase):
+    """A container whose PID 1 is a real systemd."""
 
-
-class Systemd(DockerCase):
-    """The service of init/systemd under a real systemd, which has a container of its own."""
-
-    def setUp(self):
-        image = f"{IMAGE}-systemd"
+    def boot(self, dockerfile, files=()):
+        """An image by these lines, with files beside them; its container runs."""
+        image = f"{IMAGE}-systemd-{time.monotonic_ns()}"
         with tempfile.TemporaryDirectory() as directory:
+            for path in files:
+                shutil.copy(path, directory)
             with open(os.path.join(directory, "Dockerfile"), "w", encoding="ascii") as f:
-                f.write(SYSTEMD.format(image=IMAGE))
+                f.write(dockerfile + 'ENTRYPOINT ["/lib/systemd/systemd"]\nCMD []\n')
             docker("build", "--network", "host", "-q", "-t", image, directory)
         self.addCleanup(docker, "rmi", "-f", image, check=False)
-        self.name = f"{image}-{time.monotonic_ns()}"
+        self.name = f"{image}-1"
         caps = [w for cap in ("SYS_ADMIN", "NET_ADMIN", "NET_RAW", "SYS_PTRACE") for w in ("--cap-add", cap)]
         self.addCleanup(docker, "rm", "-f", "-v", self.name, check=False)
         try:
             docker("run", "-d", "--name", self.name, *caps, "--security-opt", "seccomp=unconfined", "--tmpfs", "/run",
-                   "--tmpfs", "/run/lock", "--tmpfs", "/tmp", "-v", "/sys/fs/cgroup:/sys/fs/cgroup", "-e",
+                   "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec", "-v", "/sys/fs/cgroup:/sys/fs/cgroup", "-e",
                    "container=docker", "--sysctl", "net.ipv4.ip_forward=1", "-v", f"{self.home()}:/etc/clash", image)
             wait_for(lambda: self.run_in("systemctl", "is-system-running") in ("running", "degraded"), "systemd", 30)
         except AssertionError as e:
@@ -367,7 +361,24 @@ class Systemd(DockerCase):
         wait_for(lambda: self.status().get("state") == "armed", "armed", 20)
         return self.status()["mihomo"]["pid"]
 
+    def assertNothingOfOursInTheKernel(self):
+        self.assertNotIn("clash", self.run_in("iptables-save").lower())
+        self.assertNotIn("clash", self.run_in("ipset", "list", "-n"))
+        self.assertNotIn("fwmark", self.run_in("ip", "rule"))
+
+
+INSTALL = "RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends"
+
+
+class Systemd(SystemdCase):
+    """The service of init/systemd."""
+
     def test_start_reload_reexec_restart_watchdog_stop(self):
+        self.boot(f"""FROM {IMAGE}
+{INSTALL} systemd systemd-sysv iproute2
+RUN systemctl enable clashsup && mkdir /etc/systemd/system/clashsup.service.d && \\
+	printf '[Service]\\nWatchdogSec=2s\\n' >/etc/systemd/system/clashsup.service.d/test.conf
+""")
         mihomo, pid = self.armed(), self.shows("MainPID")
         self.assertEqual(self.shows("ActiveState"), "active")
         wait_for(lambda: self.shows("StatusText").startswith("armed"), "the status line", 5)
@@ -390,11 +401,51 @@ class Systemd(DockerCase):
         self.assertNotEqual(self.shows("MainPID"), pid)
         self.run_in("systemctl", "stop", "clashsup", check=True)
         self.assertEqual((self.shows("ActiveState"), self.shows("Result")), ("inactive", "success"))
-        self.assertNotIn("clash", self.run_in("iptables-save").lower())
-        self.assertNotIn("clash", self.run_in("ipset", "list", "-n"))
+        self.assertNothingOfOursInTheKernel()
         self.assertEqual(self.run_in("systemctl", "is-system-running"), "running", "modules and users too")
         said = self.run_in("systemd-analyze", "security", "clashsup", "--no-pager").splitlines()[-1]
         print(f"     {said.strip()}", flush=True)
+
+
+class Deb(SystemdCase):
+    """The package, in a root of Debian's minimum with systemd."""
+
+    def packages(self, directory):
+        """Two versions of it."""
+        build = os.path.join(directory, "build")
+        for argv in (["cmake", "-S", ROOT, "-B", build, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=RelWithDebInfo",
+                      "-DCMAKE_INSTALL_PREFIX=/usr", "-DCMAKE_INSTALL_SYSCONFDIR=/etc", "-DBUILD_TESTING=OFF"],
+                     ["cmake", "--build", build], *(["cpack", "--config", f"{build}/CPackConfig.cmake", "-B", directory,
+                                                     "-D", f"CPACK_PACKAGE_VERSION={v}"] for v in ("0.1.0", "0.1.1"))):
+            done = subprocess.run(argv, capture_output=True, text=True)
+            self.assertEqual(done.returncode, 0, done.stdout[-2000:] + done.stderr[-2000:])
+        return [os.path.join(directory, f"clashsup_{v}_amd64.deb") for v in ("0.1.0", "0.1.1")]
+
+    def test_install_start_upgrade_purge(self):
+        with tempfile.TemporaryDirectory() as directory:
+            old, new = self.packages(directory)
+            subprocess.run(["strip", "-o", f"{directory}/mihomo", os.path.realpath(MIHOMO)], check=True)
+            self.boot(f"""FROM {BASE}
+{INSTALL} systemd systemd-sysv iproute2 iptables ipset
+COPY mihomo /usr/bin/
+COPY clashsup_0.1.0_amd64.deb clashsup_0.1.1_amd64.deb /root/
+{INSTALL} $(dpkg-deb -f /root/clashsup_0.1.0_amd64.deb Depends | sed 's/([^)]*)//g; s/,//g')
+""", [old, new, f"{directory}/mihomo"])
+        # Not in the image: over what is in a lower layer some storage drivers bring removed files back.
+        self.run_in("dpkg", "-i", "/root/clashsup_0.1.0_amd64.deb", check=True)
+        self.assertIn("mihomo", self.run_in("getent", "passwd", "mihomo", check=True))
+        before = self.run_in("dpkg-query", "-L", "clashsup", check=True).splitlines()
+        self.run_in("systemctl", "enable", "--now", "clashsup", check=True)
+        mihomo, pid = self.armed(), self.shows("MainPID")
+        self.run_in("dpkg", "-i", "/root/clashsup_0.1.1_amd64.deb", check=True)
+        self.assertEqual((self.armed(), self.shows("MainPID"), self.status()["deaths"]), (mihomo, pid, 0))
+        self.assertIn("reexeced", self.run_in("clashsup", "events"))
+        self.assertEqual(self.run_in("dpkg-query", "-W", "-f", "${Version}", "clashsup"), "0.1.1")
+        self.run_in("dpkg", "--purge", "clashsup", check=True)
+        self.assertNothingOfOursInTheKernel()
+        left = [path for path in before if self.run_in("sh", "-c", f"[ -f '{path}' ] && echo there")]
+        self.assertEqual(left + self.run_in("sh", "-c", "ls -d /var/lib/clashsup /run/clashsup 2>/dev/null").split(), [])
+        self.assertNotRegex(self.run_in("sh", "-c", "cat /proc/[0-9]*/comm"), "mihomo|clashsup")
 
 
 if __name__ == "__main__":

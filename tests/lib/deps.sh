@@ -14,7 +14,7 @@ DEPS_BUILD="gcc cmake ninja-build pkg-config libev-dev libcurl4-openssl-dev liby
 	libcap-ng-dev libinih-dev libmnl-dev libnftnl-dev libc-ares-dev libidn2-dev libseccomp-dev libcmocka-dev nettle-dev"
 DEPS_RUN="iptables ipset nftables iproute2 conntrack util-linux kmod procps python3 curl ca-certificates"
 DEPS_CHECK="clang clang-tidy clang-format libclang-rt-14-dev valgrind mandoc nsd shellcheck
-	tini dumb-init runit s6 strace debootstrap"
+	tini dumb-init runit s6 strace debootstrap dpkg-dev"
 
 # install_packages [all]: with `all` also what only tests/run needs.
 install_packages()
