@@ -125,7 +125,7 @@ class Life:
             self.gets_through(what, 0.5)
             return True
         if not self.sup.lines[before:]:
-            self.wrong.append(f"not {what}, and not a word about it")
+            self.wrong.append(f"not {what}, and not a word about it; status: {self.sup.status()}")
         self.gets_through(f"not {what}", 3.5)
         return False
 
