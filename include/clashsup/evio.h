@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <unistd.h>
 
+#include "clashsup/loop.h"
+
 /* Watches what can be read from `fd`, which is the watcher's from now on. */
 static inline void evio_read(struct ev_loop *loop, ev_io *w, int fd, void (*cb)(struct ev_loop *, ev_io *, int),
 			     void *data)
@@ -27,8 +29,9 @@ static inline void evio_close(struct ev_loop *loop, ev_io *w)
 }
 
 /*
- * First thing in a callback: libev stops a watcher that epoll had no memory for.
- * True: it was that, and the next turn tries again; nothing is to be read.
+ * First thing in a callback: libev stops a watcher that epoll had no memory for, and
+ * says so behind the wait of that turn. True: it was that, and it is tried again, at
+ * least each 100 ms; nothing is to be read.
  */
 static inline bool evio_again(struct ev_loop *loop, ev_io *w, int revents)
 {
@@ -39,6 +42,7 @@ static inline bool evio_again(struct ev_loop *loop, ev_io *w, int revents)
 	ev_io_stop(loop, w);
 	ev_io_set(w, w->fd, events);
 	ev_io_start(loop, w);
+	loop_soon(loop);
 	return true;
 }
 

@@ -6,8 +6,8 @@
  * counted and told once as "N lines lost". The owner of the event loop calls
  * log_flush when the descriptor is writable and log_pending says true.
  *
- * This is the only mutable file-scope state of the program. Not for signal
- * handlers; after fork a child must not use it.
+ * This is the program's mutable file-scope state, and so is its one loop. Not for
+ * signal handlers; after fork a child must not use it.
  */
 #ifndef CLASHSUP_LOG_H
 #define CLASHSUP_LOG_H

@@ -7,11 +7,17 @@
 #include <sys/signalfd.h>
 
 /*
- * libev's default loop; NULL = there is none to be had. Where the kernel refuses
- * it something libev would abort (ev_set_syserr_cb in its manual); here it says so
- * in the log, waits a moment and hands everything to the kernel anew.
+ * One a program; NULL = there is none to be had. Where the kernel refuses it
+ * something libev would abort (ev_set_syserr_cb in its manual); here it says so in
+ * the log, at most once a second, waits a moment and hands everything to the
+ * kernel anew. It is not libev's default loop: that has a pipe for signals, without
+ * an end to its tries to make one where descriptors have run out.
  */
 struct ev_loop *loop_open(void);
+void loop_close(struct ev_loop *loop);
+
+/* There is a turn within 100 ms, for what has to be tried again. In a loop that is not loop_open's: nothing. */
+void loop_soon(struct ev_loop *loop);
 
 /*
  * Signals as data: read from a descriptor, never handled. They are blocked from

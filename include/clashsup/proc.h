@@ -2,7 +2,7 @@
  * proc: child processes: start, signal, and the only reaper of the program.
  *
  * Nobody else may call waitpid (no system(3), no popen(3), no ev_child). SIGCHLD
- * stays blocked and is read from a signalfd: libev's default loop, which would
+ * stays blocked and is read from a signalfd: a default loop of libev's, which would
  * reap every child within one turn, never sees it. Each status goes to the
  * struct proc that owns the pid; strangers (orphans that PID 1 inherits) are
  * reaped silently, at most 64 a turn and behind our own.

@@ -307,7 +307,7 @@ int doctor_run(const struct settings *s, bool json, FILE *out)
 		fprintf(stderr, "clashsup: cannot look: %s\n", d.loop ? e.msg : "no event loop");
 		return DOCTOR_BLIND;
 	}
-	ev_loop_destroy(d.loop);
+	loop_close(d.loop);
 	if (!json)
 		print_text(&d, out);
 	else if (!print_json(&d, out))

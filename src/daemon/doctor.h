@@ -13,7 +13,7 @@
 /* Exit statuses: no more than notes, a warning, what keeps it from arming; or it could not be looked. */
 enum { DOCTOR_FINE = 0, DOCTOR_WARNINGS = 1, DOCTOR_REFUSALS = 2, DOCTOR_BLIND = 3 };
 
-/* Runs in the default loop, which it destroys. */
+/* Runs in a loop of its own (loop_open). */
 int doctor_run(const struct settings *s, bool json, FILE *out);
 
 #endif

@@ -311,6 +311,8 @@ static int set_up(struct exec *x, struct err *e)
 	x->child.on_exit = on_child_exit;
 	x->child.on_stop = on_child_stop;
 	give_terminal(x);
+	if ((r = watch_signals(x)) < 0) /* ahead of the child, which nobody would end */
+		return err_sys(e, -r, "cannot watch for signals");
 	return 0;
 }
 
@@ -318,8 +320,8 @@ static int run(struct exec *x)
 {
 	struct err e = ERR_INIT;
 
-	if (set_up(x, &e) < 0 || start(x, &e) < 0 || watch_signals(x) < 0) {
-		log_error(LOG_EXEC, "%s", e.code ? e.msg : "cannot watch signals");
+	if (set_up(x, &e) < 0 || start(x, &e) < 0) {
+		log_error(LOG_EXEC, "%s", e.msg);
 		return EXIT_CANNOT_RUN;
 	}
 	if (x->owns_tty)

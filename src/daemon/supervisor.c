@@ -156,7 +156,7 @@ static void tear_down(struct supervisor *s)
 		close_parts(s);
 		loop_signals_stop(&s->signals, s->loop);
 		reaper_stop(&s->reaper);
-		ev_loop_destroy(s->loop);
+		loop_close(s->loop);
 	}
 	io_close(&s->helper_fd);
 	io_close(&s->instance);

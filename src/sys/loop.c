@@ -2,26 +2,79 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdint.h>
 #include <string.h>
+#include <time.h>
 
 #include "clashsup/evio.h"
 #include "clashsup/io.h"
 #include "clashsup/log.h"
 
 #define ERROR_MS 10
+#define SILENCE_MS 1000
+#define SOON_S 0.1
 
-/* After the fork that is only said, libev makes a new epoll, and a watcher that was refused is tried again. */
+/* File-scope, since libev calls on_error without a context. */
+static struct {
+	struct ev_loop *loop;
+	ev_timer soon;
+	int64_t said_ms; /* 0 = never */
+} only;
+
+static void say_seldom(const char *what, int errnum)
+{
+	struct timespec t;
+	int64_t now_ms;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	now_ms = (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+	if (only.said_ms && now_ms - only.said_ms < SILENCE_MS)
+		return;
+	only.said_ms = now_ms;
+	log_warn(LOG_CLASH, "event loop: %s: %s", what, strerror(errnum));
+}
+
+/*
+ * From here libev goes on: after a failing wait with the next turn, where the fork that is only said makes a new
+ * epoll; and it tries to make that without an end, hence the pause.
+ */
 static void on_error(const char *what) EV_NOEXCEPT
 {
-	log_warn(LOG_CLASH, "event loop: %s: %s", what, strerror(errno));
-	(void)poll(NULL, 0, ERROR_MS); /* libev tries some things again without an end */
-	ev_loop_fork(EV_DEFAULT_UC);
+	say_seldom(what, errno);
+	(void)poll(NULL, 0, ERROR_MS);
+	if (!only.loop)
+		return;
+	ev_loop_fork(only.loop);
+	loop_soon(only.loop);
+}
+
+static void on_soon(struct ev_loop *loop, ev_timer *w, int revents)
+{
+	(void)loop;
+	(void)w;
+	(void)revents;
 }
 
 struct ev_loop *loop_open(void)
 {
 	ev_set_syserr_cb(on_error);
-	return ev_default_loop(EVFLAG_NOENV);
+	ev_timer_init(&only.soon, on_soon, 0.0, 0.0);
+	only.loop = ev_loop_new(EVFLAG_NOENV);
+	return only.loop;
+}
+
+void loop_close(struct ev_loop *loop)
+{
+	only.loop = NULL;
+	ev_loop_destroy(loop);
+}
+
+void loop_soon(struct ev_loop *loop)
+{
+	if (loop != only.loop || ev_is_active(&only.soon))
+		return;
+	ev_timer_set(&only.soon, SOON_S, 0.0); /* each time: an expired one keeps what was left of it */
+	ev_timer_start(loop, &only.soon);
 }
 
 static void on_readable(struct ev_loop *loop, ev_io *io, int revents)
