@@ -1,5 +1,6 @@
 """`clashsup exec` and the terminal: behaviours 28 to 31 of an init, below a login and below a shell."""
 
+import contextlib
 import os
 import pty
 import re
@@ -34,7 +35,8 @@ class Pty(unittest.TestCase):
     def kill(self):
         if self.ended is None:
             for child in children(self.pid):  # SIGKILL of a wrapper leaves them running
-                os.kill(child, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it has just gone
+                    os.kill(child, signal.SIGKILL)
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
 

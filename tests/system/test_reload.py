@@ -597,8 +597,10 @@ class ADashboard(ReloadCase):
             ("POST", "/restart", None),
             ("DELETE", "/connections", None),
         ):
-            sup.wait_state("armed")
+            restarts = sup.wait_state("armed")["mihomo"]["restarts"]
             sup.api(method, path, body)
+            if path == "/restart":  # else the next is asked of the one that is about to go
+                sup.wait_status(lambda s, n=restarts: s["mihomo"]["restarts"] > n, "its restart")
         sup.wait_state("armed")
         self.assertEqual(sup.stop(), 0)
         self.assertEqual(self.house.snapshot(), before)
