@@ -17,6 +17,7 @@
 #include "clashsup/io.h"
 #include "clashsup/scan.h"
 #include "daemon/client_stream.h"
+#include "daemon/json_get.h"
 #include "daemon/status_view.h"
 
 enum { EXIT_OK = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2, EXIT_UNREACHABLE = 3 };
@@ -159,13 +160,6 @@ cJSON *client_status(const struct settings *s, struct err *e)
 	return status;
 }
 
-static const char *text_of(const cJSON *o, const char *name)
-{
-	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, name));
-
-	return text ? text : "";
-}
-
 static int print_json(const cJSON *o)
 {
 	cleanup_free char *text = cJSON_PrintUnformatted(o);
@@ -185,7 +179,7 @@ static bool wants_colour(void)
 static int show_status(const cJSON *answer, enum status_how how)
 {
 	const cJSON *status = cJSON_GetObjectItemCaseSensitive(answer, "status");
-	const char *state = text_of(status, "state");
+	const char *state = json_get_text(status, "state");
 
 	if (how == STATUS_LIVE)
 		return EXIT_OK;
@@ -195,7 +189,7 @@ static int show_status(const cJSON *answer, enum status_how how)
 		return EXIT_REFUSED;
 	if (strcmp(state, "armed") == 0)
 		return EXIT_OK;
-	if (strcmp(state, "mixed") == 0 && strcmp(text_of(status, "child"), "ready") == 0)
+	if (strcmp(state, "mixed") == 0 && strcmp(json_get_text(status, "child"), "ready") == 0)
 		return EXIT_OK;
 	return EXIT_REFUSED;
 }
@@ -343,14 +337,14 @@ int client_run(const struct settings *s, const char *cmd, int argc, char **argv)
 		return EXIT_UNREACHABLE;
 	}
 	if (how != STATUS_LIVE && !cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(answer, "ok"))) {
-		fprintf(stderr, "clashsup: %s\n", text_of(answer, "error"));
+		fprintf(stderr, "clashsup: %s\n", json_get_text(answer, "error"));
 		r = EXIT_REFUSED;
 	} else if (c->kind == CTL_STATUS) {
 		r = show_status(answer, how);
 	} else if (c->kind == CTL_IPS) {
 		r = show_ips(answer);
 	} else if (c->kind == CTL_RELOAD || c->kind == CTL_REEXEC) {
-		puts(text_of(answer, "did"));
+		puts(json_get_text(answer, "did"));
 	}
 	cJSON_Delete(answer);
 	return r;

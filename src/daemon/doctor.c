@@ -13,6 +13,7 @@
 #include "clashsup/sandbox.h"
 #include "clashsup/survey.h"
 #include "daemon/client.h"
+#include "daemon/json_get.h"
 #include "daemon/plan_params.h"
 #include "daemon/supervisor.h"
 #include "parse/json_text.h"
@@ -29,13 +30,6 @@ struct doctor {
 	struct findings list;
 	char path[256]; /* the direct one */
 };
-
-static const char *text_of(const cJSON *o, const char *name)
-{
-	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, name));
-
-	return text ? text : "";
-}
 
 static double number_of(const cJSON *o, const char *name)
 {
@@ -111,12 +105,12 @@ static void check_residue(struct doctor *d)
 
 static void check_family(struct doctor *d, enum ip_family family, const char *key, const char *name)
 {
-	const char *is = text_of(cJSON_GetObjectItemCaseSensitive(d->status, "tproxy"), key);
+	const char *is = json_get_text(cJSON_GetObjectItemCaseSensitive(d->status, "tproxy"), key);
 	bool internet = false;
 
 	for (size_t i = 0; i < d->facts->n_links; i++)
 		internet = internet || d->facts->links[i].uplink[family];
-	if (!is[0] || strcmp(is, "armed") == 0 || strcmp(text_of(d->status, "state"), "armed") != 0)
+	if (!is[0] || strcmp(is, "armed") == 0 || strcmp(json_get_text(d->status, "state"), "armed") != 0)
 		return;
 	if (!d->wish.family[family])
 		add(d, FINDING_NOTE, NULL, "%s goes past Mihomo, as [tproxy] says", name);
@@ -127,9 +121,9 @@ static void check_family(struct doctor *d, enum ip_family family, const char *ke
 static void check_supervisor(struct doctor *d)
 {
 	const cJSON *warnings = cJSON_GetObjectItemCaseSensitive(d->status, "warnings"), *w;
-	const char *state = text_of(d->status, "state"), *waits = text_of(d->status, "waiting_for");
+	const char *state = json_get_text(d->status, "state"), *waits = json_get_text(d->status, "waiting_for");
 	double restarts = number_of(cJSON_GetObjectItemCaseSensitive(d->status, "mihomo"), "restarts");
-	const char *delta = text_of(d->status, "delta");
+	const char *delta = json_get_text(d->status, "delta");
 
 	if (strcmp(state, "failed") == 0)
 		add(d, FINDING_WARN, "clashsup start", "Mihomo was given up");

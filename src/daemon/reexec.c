@@ -121,9 +121,17 @@ static int replace(struct supervisor *s, struct err *e)
 	return r;
 }
 
-static void replace_or_go_on(struct supervisor *s)
+/* A look at Mihomo's config, where one is of use: a stopped one, or one given up, stays as it is. */
+static void look_at_config(struct supervisor *s)
 {
 	enum child_state child = s->machine.life.child;
+
+	if (lifecycle_has_process(child) || child == CHILD_WAITING || child == CHILD_BACKOFF)
+		machine_post(&s->machine, EV_CONFIG);
+}
+
+static void replace_or_go_on(struct supervisor *s)
+{
 	struct err e = ERR_INIT;
 
 	health_stop(&s->health);
@@ -131,10 +139,9 @@ static void replace_or_go_on(struct supervisor *s)
 	if (replace(s, &e) == 0)
 		return;
 	refuse(s, e.msg);
-	if (lifecycle_has_process(child))
+	if (lifecycle_has_process(s->machine.life.child))
 		health_start(&s->health);
-	if (lifecycle_has_process(child) || child == CHILD_WAITING || child == CHILD_BACKOFF)
-		machine_post(&s->machine, EV_CONFIG);
+	look_at_config(s);
 	servers_extract(&s->servers, SERVERS_ARMED);
 }
 
@@ -319,7 +326,6 @@ static void go_on_net(struct supervisor *s, const cJSON *from)
 
 void reexec_go_on(struct supervisor *s, const struct reexec_state *state)
 {
-	enum child_state child;
 	char did[RELOAD_TEXT];
 
 	reexec_state_load(s, state);
@@ -330,9 +336,7 @@ void reexec_go_on(struct supervisor *s, const struct reexec_state *state)
 	log_info(LOG_CLASH, "clashsup " CLASHSUP_VERSION " has taken over");
 	announce(s, TELL(.kind = ANNOUNCE_REEXECED, .pid = s->mihomo.proc.pid, .reason = "clashsup " CLASHSUP_VERSION));
 	reload_now(s, did);
-	child = s->machine.life.child;
-	if (lifecycle_has_process(child) || child == CHILD_WAITING || child == CHILD_BACKOFF)
-		machine_post(&s->machine, EV_CONFIG); /* nobody has watched its files meanwhile */
+	look_at_config(s); /* nobody has watched its files meanwhile */
 	answer_clients(state->fds);
 }
 
